@@ -1,0 +1,82 @@
+//! Commands to a shard and events from it. Plain data over bounded channels (`docs/architecture.md`).
+
+use std::sync::Arc;
+
+use crate::bus::client::{Capabilities, CloseReason, Command, Event};
+use crate::bus::spec::RoomSpec;
+use crate::id::{MemberId, RoomId, SessionId, ShardId};
+use crate::metrics::ShardSnapshot;
+
+/// Signalling or control → shard.
+#[derive(Debug, Clone)]
+pub enum ShardCommand {
+    /// A member whose credential has been checked comes in; also when it was lost, or is on another session.
+    Join {
+        /// Session that speaks for the member from now on.
+        session: SessionId,
+        /// The room; made from `spec` if it is not there.
+        room: RoomId,
+        /// Who joins.
+        member: MemberId,
+        /// What the room is to be.
+        spec: Arc<RoomSpec>,
+        /// What the client can send and decode.
+        capabilities: Capabilities,
+    },
+    /// A command of a joined member, except JoinRoom and LeaveRoom.
+    Client {
+        /// Session it came from; ignored if it no longer speaks for the member.
+        session: SessionId,
+        /// The room.
+        room: RoomId,
+        /// The member.
+        member: MemberId,
+        /// The command.
+        command: Command,
+    },
+    /// The session is gone; media stays up until `Leave`.
+    Lost {
+        /// Session that is gone.
+        session: SessionId,
+        /// The room.
+        room: RoomId,
+        /// The member.
+        member: MemberId,
+    },
+    /// The member is out.
+    Leave {
+        /// The room.
+        room: RoomId,
+        /// The member.
+        member: MemberId,
+        /// Why; told to the client if a session still speaks for it.
+        reason: CloseReason,
+    },
+    /// Close everything; the shard reports `Stopped` when done.
+    Shutdown,
+}
+
+/// Shard → signalling and control.
+#[derive(Debug, Clone)]
+pub enum ShardEvent {
+    /// An event for the client of `session`.
+    Client {
+        /// Session that speaks for the member.
+        session: SessionId,
+        /// The room.
+        room: RoomId,
+        /// The event. `RoomLeft` ends the membership.
+        event: Event,
+    },
+    /// The room has no members any more, or was closed after a fault.
+    RoomClosed {
+        /// Shard that carried it.
+        shard: ShardId,
+        /// The room.
+        room: RoomId,
+    },
+    /// Counters and load, once a second.
+    Snapshot(Box<ShardSnapshot>),
+    /// Answer to `Shutdown`.
+    Stopped(ShardId),
+}

@@ -1,0 +1,1 @@
+//! Configuration: one file per section, strict keys, errors with file, line and hint.

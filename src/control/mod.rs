@@ -1,0 +1,1 @@
+//! The control core as a state machine: health, readiness, metrics.

@@ -1,0 +1,1 @@
+//! The only impure folder: clock, executors and pinning, UDP, channels, WebSocket, HTTP, signals.

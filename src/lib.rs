@@ -1,0 +1,23 @@
+//! Colchis, a thread-per-core WebRTC SFU: the library behind the `colchis` command.
+//!
+//! Layers (a module may use itself and lower ranks only; `tests/tidy.rs` holds this):
+//! 0 [`id`] [`limits`] [`error`] [`time`] [`transmit`] · 1 [`wire`] [`bus`] [`config`] [`metrics`] ·
+//! 2 [`transport`] [`media`] · 3 [`room`] · 4 [`shard`] [`signalling`] [`control`] · 9 [`io`].
+//! Ranks 0–4 do no IO, read no clock and draw no randomness of their own; see `docs/architecture.md`.
+
+pub mod bus;
+pub mod config;
+pub mod control;
+pub mod error;
+pub mod id;
+pub mod io;
+pub mod limits;
+pub mod media;
+pub mod metrics;
+pub mod room;
+pub mod shard;
+pub mod signalling;
+pub mod time;
+pub mod transmit;
+pub mod transport;
+pub mod wire;

@@ -1,0 +1,134 @@
+//! Every bound of the server in one file, with compile-time relations between them.
+//!
+//! Each line says what the bound protects and what happens when it is reached.
+
+/// Bytes of a room, member or endpoint id. Longer: the command is refused.
+pub const ID_BYTES_MAX: usize = 128;
+
+// --- datagrams -----------------------------------------------------------------------------
+
+/// UDP payload we accept or send. Longer: dropped as `bad_length`; a rewrite that would be longer: `oversize`.
+pub const DATAGRAM_BYTES_MAX: usize = 1500;
+/// Datagrams read from the socket in one batch.
+pub const RECV_BATCH: usize = 64;
+/// Batches handled before the loop looks at commands and timers again.
+pub const RECV_BATCHES_PER_TURN: usize = 8;
+/// Outgoing datagrams of one flush. Full: `transmit_full`; `io` flushes while `FAN_OUT_MAX` slots are not free.
+pub const TRANSMIT_SLOTS: usize = 2048;
+/// Subscribers of one UpTrack. More: Subscribe is refused.
+pub const FAN_OUT_MAX: usize = 1024;
+
+// --- STUN and ICE ---------------------------------------------------------------------------
+
+/// Bytes of a STUN message we read. Longer: `stun_malformed`.
+pub const STUN_BYTES_MAX: usize = 548;
+/// Attributes of a STUN message we walk. More: `stun_malformed`.
+pub const STUN_ATTRIBUTES_MAX: usize = 32;
+/// Validated remote addresses per peer. More: `stun_too_many_addresses`.
+pub const ICE_REMOTE_ADDRESSES_MAX: usize = 8;
+/// Remote candidates kept from signalling (ICE-lite never dials them). More: ignored.
+pub const ICE_CANDIDATES_MAX: usize = 64;
+/// Local ufrags a peer owns at a time (current and one being restarted to).
+pub const ICE_UFRAGS_PER_PEER: usize = 2;
+
+// --- DTLS -----------------------------------------------------------------------------------
+
+/// Shortest and longest DTLS datagram given to the library.
+pub const DTLS_DATAGRAM_BYTES_MIN: usize = 13;
+/// See [`DTLS_DATAGRAM_BYTES_MIN`].
+pub const DTLS_DATAGRAM_BYTES_MAX: usize = 2048;
+/// Datagrams and bytes of one handshake. More: the object is replaced.
+pub const DTLS_HANDSHAKE_DATAGRAMS_MAX: u32 = 64;
+/// See [`DTLS_HANDSHAKE_DATAGRAMS_MAX`].
+pub const DTLS_HANDSHAKE_BYTES_MAX: u32 = 128 * 1024;
+/// A handshake older than this is replaced, ms.
+pub const DTLS_HANDSHAKE_DEADLINE_MS: u64 = 10_000;
+/// Fresh DTLS objects per peer within [`DTLS_HANDSHAKE_DEADLINE_MS`]. More: the transport fails.
+pub const DTLS_ATTEMPTS_MAX: u32 = 5;
+/// Poll buffer, one per shard. A certificate larger than this must not reach the library's assert.
+pub const DTLS_POLL_BUFFER_BYTES: usize = 64 * 1024;
+/// Certificate (DER) accepted from a peer. Larger: the transport fails.
+pub const DTLS_CERTIFICATE_BYTES_MAX: usize = 4096;
+/// Epoch-0 handshake records per second once connected. More: `dtls_guard`.
+pub const DTLS_LATE_HANDSHAKE_PER_S: u32 = 2;
+/// Handshakes started per second and shard. More: `dtls_rate`, the client retries.
+pub const DTLS_HANDSHAKES_PER_S: u32 = 200;
+
+// --- SRTP, RTP, RTCP ------------------------------------------------------------------------
+
+/// SSRCs of one peer with state. More: `too_many_ssrcs`.
+pub const SSRCS_PER_PEER_MAX: usize = 32;
+/// Replay window, packets (RFC 3711 section 3.3.2 asks for at least 64).
+pub const REPLAY_WINDOW: usize = 128;
+/// Header extension elements we walk per packet. More: `rtp_malformed`.
+pub const RTP_EXTENSIONS_MAX: usize = 32;
+/// Packets of one RTCP compound we walk. More: the rest is ignored.
+pub const RTCP_COMPOUND_MAX: usize = 32;
+/// Lost packets we name in one NACK.
+pub const NACK_PER_PACKET_MAX: usize = 128;
+/// Times a lost packet is asked for.
+pub const NACK_TRIES_MAX: u8 = 10;
+/// Lost packets tracked per stream. More: a key frame is asked for instead.
+pub const NACK_LIST_MAX: usize = 512;
+/// Packets kept per video UpTrack for retransmission; older: `rtx_not_cached`.
+pub const CACHE_VIDEO_PACKETS: usize = 512;
+/// Packets kept per audio UpTrack for retransmission.
+pub const CACHE_AUDIO_PACKETS: usize = 64;
+/// Key frames are asked of one source at most once in this time, ms.
+pub const KEY_FRAME_INTERVAL_MS: u64 = 500;
+/// Retransmissions as a share of a subscriber's media, percent. More: `rtx_budget`.
+pub const RTX_PERCENT_MAX: u64 = 30;
+/// TWCC arrivals remembered between two feedback packets. More: feedback is sent at once.
+pub const TWCC_ARRIVALS_MAX: usize = 512;
+/// Consent: sending stops this long after the last valid check (RFC 7675 section 5.1), ms.
+pub const CONSENT_TIMEOUT_MS: u64 = 30_000;
+
+// --- rooms ----------------------------------------------------------------------------------
+
+/// Rooms of one shard. More: joins are refused.
+pub const ROOMS_PER_SHARD_MAX: usize = 4096;
+/// Members of one room. More: joins are refused.
+pub const MEMBERS_PER_ROOM_MAX: usize = 1024;
+/// m-sections of one session description. More: the description is refused.
+pub const SDP_MEDIA_MAX: usize = 1024;
+/// Bytes of a session description. More: the description is refused.
+pub const SDP_BYTES_MAX: usize = 384 * 1024;
+/// Codecs of one m-section we read. More: the rest is ignored.
+pub const SDP_CODECS_MAX: usize = 64;
+/// Commands of one member waiting for a negotiation to end. More: the member is closed as `Evicted`.
+pub const PENDING_COMMANDS_MAX: usize = 256;
+/// Transports of one shard. More: joins are refused.
+pub const TRANSPORTS_MAX: usize = 16_384;
+
+// --- channels and sockets -------------------------------------------------------------------
+
+/// Commands in flight to one shard. Full: the command is refused with `Evicted`.
+pub const SHARD_COMMANDS_MAX: usize = 16_384;
+/// Events in flight from one shard. Full: the shard keeps them and tries on its next turn.
+pub const SHARD_EVENTS_MAX: usize = 65_536;
+/// WebSocket message and frame, bytes. Larger: the socket is closed (code 1009).
+pub const WS_MESSAGE_BYTES_MAX: usize = 512 * 1024;
+/// Bytes waiting to be written to one socket. More: closed as `Evicted`.
+pub const WS_WRITE_BUFFER_BYTES_MAX: usize = 256 * 1024;
+/// HTTP request head, bytes. Larger: 431.
+pub const HTTP_HEAD_BYTES_MAX: usize = 16 * 1024;
+/// HTTP and WebSocket handshake deadline, ms.
+pub const HTTP_HANDSHAKE_MS: u64 = 5_000;
+/// Sessions of the signalling core. More: 503.
+pub const SESSIONS_MAX: usize = 65_536;
+/// Rooms one session may be in. More: the join is refused.
+pub const ROOMS_PER_SESSION_MAX: usize = 64;
+/// Commands per second and session, on average, and as a burst. More: closed as `Evicted`.
+pub const SESSION_COMMANDS_PER_S: u32 = 200;
+/// See [`SESSION_COMMANDS_PER_S`].
+pub const SESSION_COMMANDS_BURST: u32 = 1000;
+
+const _: () = {
+    assert!(TRANSMIT_SLOTS >= FAN_OUT_MAX + RECV_BATCH);
+    assert!(FAN_OUT_MAX >= MEMBERS_PER_ROOM_MAX);
+    assert!(WS_MESSAGE_BYTES_MAX > SDP_BYTES_MAX);
+    assert!(DTLS_POLL_BUFFER_BYTES > 2 * DTLS_CERTIFICATE_BYTES_MAX);
+    assert!(REPLAY_WINDOW >= 128 && REPLAY_WINDOW % 64 == 0);
+    assert!(CACHE_VIDEO_PACKETS.is_power_of_two() && CACHE_AUDIO_PACKETS.is_power_of_two());
+    assert!(NACK_LIST_MAX <= CACHE_VIDEO_PACKETS);
+};

@@ -1,0 +1,1 @@
+//! Media between transports: UpTrack, DownTrack, munger, retransmission cache, reports.

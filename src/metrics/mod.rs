@@ -1,0 +1,96 @@
+//! Counter blocks: plain numbers owned by one core, copied out once a second.
+
+use crate::error::DropReason;
+use crate::id::ShardId;
+
+/// Counters of one shard, all since its start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ShardCounters {
+    /// Datagrams read from the socket.
+    pub datagrams_in: u64,
+    /// Bytes of them.
+    pub bytes_in: u64,
+    /// Datagrams written to the socket.
+    pub datagrams_out: u64,
+    /// Bytes of them.
+    pub bytes_out: u64,
+    /// RTP packets received that were used (forwarded to at least one subscriber, or kept for retransmission).
+    pub packets_used: u64,
+    /// Datagrams that ended here by purpose: STUN, DTLS, RTCP.
+    pub consumed: u64,
+    /// RTP packets sent to subscribers, retransmissions not counted.
+    pub packets_forwarded: u64,
+    /// Retransmissions sent to subscribers.
+    pub packets_retransmitted: u64,
+    /// NACKed packets asked of publishers.
+    pub nacks_sent: u64,
+    /// Key frames asked of publishers.
+    pub key_frames_requested: u64,
+    /// DTLS handshakes completed.
+    pub handshakes_completed: u64,
+    /// DTLS handshakes failed.
+    pub handshakes_failed: u64,
+    /// Received datagrams dropped, by `DropReason as usize`.
+    pub drops_in: [u64; DropReason::COUNT],
+    /// Copies not sent to a subscriber, by `DropReason as usize`.
+    pub drops_out: [u64; DropReason::COUNT],
+}
+
+impl Default for ShardCounters {
+    fn default() -> Self {
+        Self {
+            datagrams_in: 0,
+            bytes_in: 0,
+            datagrams_out: 0,
+            bytes_out: 0,
+            packets_used: 0,
+            consumed: 0,
+            packets_forwarded: 0,
+            packets_retransmitted: 0,
+            nacks_sent: 0,
+            key_frames_requested: 0,
+            handshakes_completed: 0,
+            handshakes_failed: 0,
+            drops_in: [0; DropReason::COUNT],
+            drops_out: [0; DropReason::COUNT],
+        }
+    }
+}
+
+impl ShardCounters {
+    /// Counts a received datagram that went no further.
+    pub fn drop_in(&mut self, reason: DropReason) {
+        self.drops_in[reason as usize] += 1;
+    }
+
+    /// Counts a copy that was not sent to a subscriber.
+    pub fn drop_out(&mut self, reason: DropReason) {
+        self.drops_out[reason as usize] += 1;
+    }
+
+    /// threats.md rule 5: received = used + consumed + Σ drops.
+    pub fn balanced(&self) -> bool {
+        self.datagrams_in == self.packets_used + self.consumed + self.drops_in.iter().sum::<u64>()
+    }
+}
+
+/// What a shard tells once a second.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ShardSnapshot {
+    /// Which shard.
+    pub shard: ShardId,
+    /// Its counters.
+    pub counters: ShardCounters,
+    /// Rooms it carries.
+    pub rooms: u32,
+    /// Members in them.
+    pub members: u32,
+    /// Live transports.
+    pub transports: u32,
+    /// Published tracks with media state.
+    pub up_tracks: u32,
+    /// Subscriptions with media state.
+    pub down_tracks: u32,
+    /// Share of the last second the loop was busy, 0.0–1.0.
+    pub busy_ratio: f64,
+}

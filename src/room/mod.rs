@@ -1,0 +1,1 @@
+//! Rooms: members, peers, tracks, negotiation, and the reconcile that turns the description into machine state.

@@ -1,0 +1,1 @@
+//! The signalling core as a state machine: sessions, room → shard map, timeouts.
