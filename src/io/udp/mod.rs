@@ -1,0 +1,210 @@
+//! A shard's UDP socket: batches in, batches out, one system call for each batch.
+//!
+//! The only place with `unsafe` code: `recvmmsg` and `sendmmsg` over buffers owned by the batch. Sockets are
+//! non-blocking; readiness comes from the executor ([`crate::io::shard`]).
+
+mod sys;
+
+use std::io;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
+use std::os::fd::AsRawFd;
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::limits::RECV_BATCH;
+use crate::transmit::TransmitQueue;
+
+/// Why a media port cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum UdpError {
+    /// The port cannot be bound.
+    #[error(
+        "media port {addr}: {source}; free the port (`ss -ulpn`), or set another `media.udp_port` or `media.bind`"
+    )]
+    Bind {
+        /// What was asked for.
+        addr: SocketAddr,
+        /// What the kernel said.
+        source: io::Error,
+    },
+}
+
+/// What came of sending a batch.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SendOutcome {
+    /// Datagrams the kernel took.
+    pub sent: u64,
+    /// Bytes of them.
+    pub bytes: u64,
+    /// Datagrams refused (buffer full, unreachable): lost, as on any network.
+    pub lost: u64,
+}
+
+/// One datagram of a receive batch.
+pub struct Received<'a> {
+    /// Where it came from; IPv4 even on a dual-stack socket.
+    pub from: SocketAddr,
+    /// Its bytes, or `None` when it was longer than a datagram may be (MSG_TRUNC).
+    pub bytes: Option<&'a mut [u8]>,
+}
+
+/// A non-blocking UDP socket with its receive and send batches.
+#[derive(Debug)]
+pub struct MediaSocket {
+    socket: UdpSocket,
+    recv: sys::RecvBatch,
+    send: sys::SendBatch,
+    dual_stack: bool,
+}
+
+impl MediaSocket {
+    /// Binds `addr` with kernel buffers of `buffer_bytes` where the host allows. `[::]` serves IPv4 too, and
+    /// falls back to `0.0.0.0` on a host without IPv6.
+    pub fn bind(addr: SocketAddr, buffer_bytes: usize) -> Result<Self, UdpError> {
+        let socket = match open(addr, buffer_bytes) {
+            Err(_) if addr.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) => {
+                open(SocketAddr::from(([0, 0, 0, 0], addr.port())), buffer_bytes)
+            }
+            other => other,
+        }
+        .map_err(|source| UdpError::Bind { addr, source })?;
+        let local = socket
+            .local_addr()
+            .map_err(|source| UdpError::Bind { addr, source })?;
+        Ok(Self {
+            socket,
+            recv: sys::RecvBatch::new(RECV_BATCH),
+            send: sys::SendBatch::default(),
+            dual_stack: local.is_ipv6(),
+        })
+    }
+
+    /// The bound address.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+
+    /// A second handle on the same socket, for the executor to wait on.
+    pub fn try_clone(&self) -> io::Result<UdpSocket> {
+        self.socket.try_clone()
+    }
+
+    /// Reads at most [`RECV_BATCH`] datagrams. Zero: nothing is there.
+    pub fn recv(&mut self) -> io::Result<usize> {
+        self.recv.recv(self.socket.as_raw_fd())
+    }
+
+    /// Datagram `index` of the last [`recv`](Self::recv).
+    pub fn datagram(&mut self, index: usize) -> Option<Received<'_>> {
+        self.recv.datagram(index).map(|(from, bytes)| Received {
+            from: canonical(from),
+            bytes,
+        })
+    }
+
+    /// Sends all of `queue` and clears it.
+    pub fn send(&mut self, queue: &mut TransmitQueue) -> SendOutcome {
+        let outcome = self
+            .send
+            .send(self.socket.as_raw_fd(), queue, self.dual_stack);
+        queue.clear();
+        outcome
+    }
+}
+
+fn open(addr: SocketAddr, buffer_bytes: usize) -> io::Result<UdpSocket> {
+    let socket = Socket::new(Domain::for_address(addr), Type::DGRAM, Some(Protocol::UDP))?;
+    if addr.is_ipv6() {
+        socket.set_only_v6(false)?;
+    }
+    socket.set_nonblocking(true)?;
+    // The kernel clamps these to net.core.{r,w}mem_max; a smaller buffer is no reason not to start.
+    let _ = socket.set_recv_buffer_size(buffer_bytes);
+    let _ = socket.set_send_buffer_size(buffer_bytes);
+    socket.bind(&addr.into())?;
+    Ok(socket.into())
+}
+
+/// `::ffff:a.b.c.d` as `a.b.c.d`.
+fn canonical(addr: SocketAddr) -> SocketAddr {
+    SocketAddr::new(addr.ip().to_canonical(), addr.port())
+}
+
+/// An address as a dual-stack socket wants it.
+fn mapped(addr: SocketAddr) -> SocketAddr {
+    match addr.ip() {
+        IpAddr::V4(v4) => {
+            SocketAddr::V6(SocketAddrV6::new(v4.to_ipv6_mapped(), addr.port(), 0, 0))
+        }
+        IpAddr::V6(_) => addr,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ready(socket: &mut MediaSocket) -> usize {
+        // Loopback delivers before sendto returns, so one try is enough; a few keep a preempted kernel thread from failing us.
+        (0..1000)
+            .find_map(|_| match socket.recv() {
+                Ok(0) => {
+                    std::thread::yield_now();
+                    None
+                }
+                other => Some(other.unwrap()),
+            })
+            .unwrap_or(0)
+    }
+
+    #[test]
+    fn batches_both_ways_on_both_families() {
+        for bind in ["[::]:0", "127.0.0.1:0"] {
+            let mut media = MediaSocket::bind(bind.parse().unwrap(), 1 << 20).unwrap();
+            let port = media.local_addr().unwrap().port();
+            let peer = UdpSocket::bind("127.0.0.1:0").unwrap();
+            for i in 0..5u8 {
+                peer.send_to(&[i; 100], ("127.0.0.1", port)).unwrap();
+            }
+            let mut got = 0;
+            while got < 5 {
+                let n = ready(&mut media);
+                assert!(n > 0, "{bind}: nothing arrived");
+                for i in 0..n {
+                    let datagram = media.datagram(i).unwrap();
+                    assert_eq!(datagram.from, peer.local_addr().unwrap());
+                    assert_eq!(datagram.bytes.unwrap(), &[(got + i) as u8; 100]);
+                }
+                got += n;
+            }
+            let mut queue = TransmitQueue::with_slots(200);
+            for i in 0..200u8 {
+                assert!(queue.push(peer.local_addr().unwrap(), &[i; 50]));
+            }
+            let outcome = media.send(&mut queue);
+            assert_eq!(outcome.sent + outcome.lost, 200);
+            assert!(queue.is_empty());
+            let mut buf = [0; 64];
+            for i in 0..outcome.sent {
+                let (n, from) = peer.recv_from(&mut buf).unwrap();
+                assert_eq!((n, from.port(), buf[0]), (50, port, i as u8));
+            }
+        }
+    }
+
+    #[test]
+    fn truncated_datagrams_are_told() {
+        let mut media = MediaSocket::bind("127.0.0.1:0".parse().unwrap(), 1 << 20).unwrap();
+        let peer = UdpSocket::bind("127.0.0.1:0").unwrap();
+        peer.send_to(&[7; 9000], media.local_addr().unwrap()).unwrap();
+        assert_eq!(ready(&mut media), 1);
+        assert!(media.datagram(0).unwrap().bytes.is_none());
+    }
+
+    #[test]
+    fn a_taken_port_names_its_cure() {
+        let first = MediaSocket::bind("127.0.0.1:0".parse().unwrap(), 1 << 20).unwrap();
+        let error = MediaSocket::bind(first.local_addr().unwrap(), 1 << 20).unwrap_err();
+        assert!(error.to_string().contains("media.udp_port"), "{error}");
+    }
+}
