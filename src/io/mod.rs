@@ -1,5 +1,7 @@
 //! The only impure folder: clock, executors and pinning, UDP, channels, WebSocket, HTTP, signals.
 
 pub mod clock;
+pub mod executor;
 pub mod plan;
+pub mod preflight;
 pub mod udp;
