@@ -5,11 +5,36 @@
 //! 2 [`transport`] [`media`] · 3 [`room`] · 4 [`shard`] [`signalling`] [`control`] · 9 [`io`].
 //! Ranks 0–4 do no IO, read no clock and draw no randomness of their own; see `docs/architecture.md`.
 
+#![deny(unsafe_code)]
+#![warn(missing_docs)]
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::unimplemented,
+        clippy::print_stdout,
+        clippy::print_stderr,
+        clippy::disallowed_methods,
+        clippy::disallowed_types,
+        clippy::too_many_lines,
+    )
+)]
+
 pub mod bus;
 pub mod config;
 pub mod control;
 pub mod error;
 pub mod id;
+// The one impure folder: clocks, threads, files and the terminal are its business. `unsafe` is not, except in
+// its UDP module, which says so itself.
+#[allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::print_stdout,
+    clippy::print_stderr
+)]
 pub mod io;
 pub mod limits;
 pub mod media;

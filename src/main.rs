@@ -1,1 +1,3 @@
-fn main(){}
+//! The `colchis` command.
+
+fn main() {}

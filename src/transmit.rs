@@ -61,7 +61,10 @@ impl TransmitQueue {
         if len == 0 || len > DATAGRAM_BYTES_MAX || self.meta.len() == self.slots {
             return;
         }
-        self.meta.push(Transmit { to, len: len as u16 });
+        self.meta.push(Transmit {
+            to,
+            len: len as u16,
+        });
     }
 
     /// Copies `bytes` into a slot. `false` when the queue is full or `bytes` too long.
