@@ -64,6 +64,8 @@ pub const REPLAY_WINDOW: usize = 128;
 pub const RTP_EXTENSIONS_MAX: usize = 32;
 /// Packets of one RTCP compound we walk. More: the rest is ignored.
 pub const RTCP_COMPOUND_MAX: usize = 32;
+/// Packet statuses of one transport-wide feedback we read or write. More: the feedback is ignored.
+pub const TWCC_STATUSES_MAX: usize = 8192;
 /// Lost packets we name in one NACK.
 pub const NACK_PER_PACKET_MAX: usize = 128;
 /// Times a lost packet is asked for.
