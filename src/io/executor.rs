@@ -11,7 +11,9 @@ const RING_DEPTH: usize = 256;
 
 /// Why an executor did not start.
 #[derive(Debug, thiserror::Error)]
-#[error("executor {name:?} on core {core} did not start: {cause}; cure: another core in `cores`, or see the io_uring checks of `colchis check`")]
+#[error(
+    "executor {name:?} on core {core} did not start: {cause}; cure: another core in `cores`, or see the io_uring checks of `colchis check`"
+)]
 pub struct ExecutorError {
     /// Thread name.
     pub name: String,

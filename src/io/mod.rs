@@ -1,5 +1,6 @@
 //! The only impure folder: clock, executors and pinning, UDP, channels, WebSocket, HTTP, signals.
 
+pub mod channel;
 pub mod clock;
 pub mod executor;
 pub mod plan;

@@ -192,7 +192,10 @@ mod tests {
         };
         assert_eq!(plan(&wishes, &[0, 1, 2]).unwrap().signalling, 2);
         wishes.shards = Some(vec![1, 1]);
-        assert_eq!(plan(&wishes, &[0, 1]), Err(PlanError::DoubleShard { core: 1 }));
+        assert_eq!(
+            plan(&wishes, &[0, 1]),
+            Err(PlanError::DoubleShard { core: 1 })
+        );
         wishes.shards = Some(vec![7]);
         let error = plan(&wishes, &[0, 1]).unwrap_err().to_string();
         assert!(error.contains("cores.shards = 7"), "{error}");

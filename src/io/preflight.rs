@@ -54,7 +54,9 @@ pub enum PreflightError {
         found: u64,
     },
     /// No affinity mask.
-    #[error("cores of this process cannot be read: {0}; cure: mount /proc and allow sched_getaffinity")]
+    #[error(
+        "cores of this process cannot be read: {0}; cure: mount /proc and allow sched_getaffinity"
+    )]
     Cores(std::io::Error),
 }
 
@@ -83,7 +85,10 @@ pub fn inspect() -> Result<Host, PreflightError> {
 }
 
 fn kernel_release() -> String {
-    rustix::system::uname().release().to_string_lossy().into_owned()
+    rustix::system::uname()
+        .release()
+        .to_string_lossy()
+        .into_owned()
 }
 
 fn kernel_version(release: &str) -> Option<(u32, u32)> {
@@ -111,7 +116,8 @@ fn raise_memlock() -> Result<Option<u64>, PreflightError> {
 }
 
 fn cores() -> Result<Vec<usize>, PreflightError> {
-    let set = rustix::thread::sched_getaffinity(None).map_err(|e| PreflightError::Cores(e.into()))?;
+    let set =
+        rustix::thread::sched_getaffinity(None).map_err(|e| PreflightError::Cores(e.into()))?;
     Ok((0..rustix::thread::CpuSet::MAX_CPU)
         .filter(|&core| set.is_set(core))
         .collect())

@@ -133,9 +133,7 @@ fn canonical(addr: SocketAddr) -> SocketAddr {
 /// An address as a dual-stack socket wants it.
 fn mapped(addr: SocketAddr) -> SocketAddr {
     match addr.ip() {
-        IpAddr::V4(v4) => {
-            SocketAddr::V6(SocketAddrV6::new(v4.to_ipv6_mapped(), addr.port(), 0, 0))
-        }
+        IpAddr::V4(v4) => SocketAddr::V6(SocketAddrV6::new(v4.to_ipv6_mapped(), addr.port(), 0, 0)),
         IpAddr::V6(_) => addr,
     }
 }
@@ -196,7 +194,8 @@ mod tests {
     fn truncated_datagrams_are_told() {
         let mut media = MediaSocket::bind("127.0.0.1:0".parse().unwrap(), 1 << 20).unwrap();
         let peer = UdpSocket::bind("127.0.0.1:0").unwrap();
-        peer.send_to(&[7; 9000], media.local_addr().unwrap()).unwrap();
+        peer.send_to(&[7; 9000], media.local_addr().unwrap())
+            .unwrap();
         assert_eq!(ready(&mut media), 1);
         assert!(media.datagram(0).unwrap().bytes.is_none());
     }

@@ -26,7 +26,9 @@ pub struct RecvBatch {
 
 impl std::fmt::Debug for RecvBatch {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RecvBatch").field("filled", &self.filled).finish_non_exhaustive()
+        f.debug_struct("RecvBatch")
+            .field("filled", &self.filled)
+            .finish_non_exhaustive()
     }
 }
 
@@ -67,7 +69,8 @@ impl RecvBatch {
             header.msg_hdr.msg_iov = iovec;
             header.msg_hdr.msg_iovlen = 1;
             header.msg_hdr.msg_name = std::ptr::from_mut(address).cast();
-            header.msg_hdr.msg_namelen = mem::size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+            header.msg_hdr.msg_namelen =
+                mem::size_of::<libc::sockaddr_storage>() as libc::socklen_t;
             count += 1;
         }
         // SAFETY: the first `count` headers point at distinct buffers, iovecs and addresses that outlive the call
@@ -109,7 +112,9 @@ impl RecvBatch {
         let length = *self.lengths.get(index)?;
         let from = read_address(self.addresses.get(index)?)?;
         let start = index * RECV_BYTES;
-        let bytes = self.buffers.get_mut(start..start + length.bytes.min(RECV_BYTES))?;
+        let bytes = self
+            .buffers
+            .get_mut(start..start + length.bytes.min(RECV_BYTES))?;
         Some((from, (!length.truncated).then_some(bytes)))
     }
 }
@@ -191,7 +196,9 @@ impl SendBatch {
             let mut headers: [libc::mmsghdr; SEND_CHUNK] = unsafe { mem::zeroed() };
             let mut iovecs = [empty_iovec(); SEND_CHUNK];
             let mut count = 0;
-            let slots = addresses.iter_mut().zip(iovecs.iter_mut().zip(&mut headers));
+            let slots = addresses
+                .iter_mut()
+                .zip(iovecs.iter_mut().zip(&mut headers));
             for ((to, bytes), (address, (iovec, header))) in
                 datagrams.by_ref().take(SEND_CHUNK).zip(slots)
             {
