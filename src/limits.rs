@@ -51,6 +51,8 @@ pub const DTLS_POLL_BUFFER_BYTES: usize = 64 * 1024;
 pub const DTLS_CERTIFICATE_BYTES_MAX: usize = 4096;
 /// Epoch-0 handshake records per second once connected. More: `dtls_guard`.
 pub const DTLS_LATE_HANDSHAKE_PER_S: u32 = 2;
+/// Fingerprints kept of a peer's description. More: ignored.
+pub const DTLS_FINGERPRINTS_MAX: usize = 8;
 /// Handshakes started per second and shard. More: `dtls_rate`, the client retries.
 pub const DTLS_HANDSHAKES_PER_S: u32 = 200;
 
@@ -58,6 +60,8 @@ pub const DTLS_HANDSHAKES_PER_S: u32 = 200;
 
 /// SSRCs of one peer with state. More: `too_many_ssrcs`.
 pub const SSRCS_PER_PEER_MAX: usize = 32;
+/// SSRCs we send to one peer with a roll-over counter (media and RTX of each DownTrack). More: `too_many_ssrcs`.
+pub const SEND_SSRCS_MAX: usize = 8192;
 /// Replay window, packets (RFC 3711 section 3.3.2 asks for at least 64).
 pub const REPLAY_WINDOW: usize = 128;
 /// Header extension elements we walk per packet. More: `rtp_malformed`.
@@ -82,6 +86,12 @@ pub const KEY_FRAME_INTERVAL_MS: u64 = 500;
 pub const RTX_PERCENT_MAX: u64 = 30;
 /// TWCC arrivals remembered between two feedback packets. More: feedback is sent at once.
 pub const TWCC_ARRIVALS_MAX: usize = 512;
+/// TWCC feedback is sent this long after the first arrival it tells, ms.
+pub const TWCC_INTERVAL_MS: u64 = 100;
+/// Sent packets whose send time is remembered for feedback. Older: no loss or round trip of them.
+pub const TWCC_SENT_MAX: usize = 1024;
+/// Events a transport keeps for its owner. More: older address changes are forgotten.
+pub const TRANSPORT_EVENTS_MAX: usize = 8;
 /// Consent: sending stops this long after the last valid check (RFC 7675 section 5.1), ms.
 pub const CONSENT_TIMEOUT_MS: u64 = 30_000;
 
