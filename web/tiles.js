@@ -156,8 +156,8 @@ function describe(row) {
   const nodes = [];
   for (const [text, bad] of parts) {
     if (!text) continue;
-    if (nodes.length > 0) nodes.push(" · ");
-    nodes.push(bad ? element("span", "bad", text) : text);
+    if (nodes.length > 0) nodes.push(" ");
+    nodes.push(element("span", bad ? "bad" : "", text));
   }
   return nodes;
 }
@@ -172,8 +172,8 @@ export function bestGrid(count, width, height, gap = GAP) {
     let w = (width - gap * (columns - 1)) / columns;
     let h = (height - gap * (rows - 1)) / rows;
     if (w <= 0 || h <= 0) continue;
-    // The only tile may be as tall as a phone; several look calmer when they are at least square.
-    const narrowest = count === 1 ? 9 / 16 : count === 2 ? SHAPE_MIN : 1;
+    // The only tile may be as tall as a phone.
+    const narrowest = count === 1 ? 9 / 16 : SHAPE_MIN;
     w = Math.min(w, h * SHAPE_MAX);
     h = Math.min(h, w / narrowest);
     if (w * h > best.area * 1.001) best = { area: w * h, columns, width: w, height: h };
