@@ -105,6 +105,10 @@ pub const MEMBERS_PER_ROOM_MAX: usize = 1024;
 pub const SDP_MEDIA_MAX: usize = 1024;
 /// Bytes of a session description. More: the description is refused.
 pub const SDP_BYTES_MAX: usize = 384 * 1024;
+/// Lines of a session description. More: the description is refused.
+pub const SDP_LINES_MAX: usize = 32_768;
+/// Bytes of a mid, rid or other word of a session description that we repeat. Longer: the description is refused.
+pub const SDP_TOKEN_BYTES_MAX: usize = 64;
 /// Codecs of one m-section we read. More: the rest is ignored.
 pub const SDP_CODECS_MAX: usize = 64;
 /// Commands of one member waiting for a negotiation to end. More: the member is closed as `Evicted`.

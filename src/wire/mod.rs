@@ -8,6 +8,7 @@ pub mod codec;
 pub mod demux;
 pub mod rtcp;
 pub mod rtp;
+pub mod sdp;
 pub mod stun;
 
 #[cfg(test)]

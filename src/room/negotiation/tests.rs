@@ -1,0 +1,1 @@
+//! Negotiation as a client sees it.

@@ -1,0 +1,1 @@
+//! Real descriptions in, the model out; and back.
