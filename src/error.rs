@@ -69,6 +69,8 @@ drop_reasons! {
     RtxMalformed => "rtx_malformed",
     /// RTX for a packet that was already there.
     RtxDuplicate => "rtx_duplicate",
+    /// Packet that had come already: its retransmission was quicker.
+    RtpDuplicate => "rtp_duplicate",
     /// Packet too old to be forwarded in order.
     RtpTooOld => "rtp_too_old",
     /// Padding-only packet: probing, nothing to forward.
@@ -93,6 +95,8 @@ drop_reasons! {
     TransmitFull => "transmit_full",
     /// Retransmission over the budget of the subscriber.
     RtxBudget => "rtx_budget",
+    /// Retransmission asked for again within one round trip.
+    RtxRepeated => "rtx_repeated",
     /// Requested packet is no longer cached.
     RtxNotCached => "rtx_not_cached",
     /// The room's code panicked and the room was closed.

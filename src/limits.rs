@@ -84,6 +84,23 @@ pub const CACHE_AUDIO_PACKETS: usize = 64;
 pub const KEY_FRAME_INTERVAL_MS: u64 = 500;
 /// Retransmissions as a share of a subscriber's media, percent. More: `rtx_budget`.
 pub const RTX_PERCENT_MAX: u64 = 30;
+/// Bytes of them; older ones are overwritten: about 1.6 s at 2.5 Mbit/s.
+pub const CACHE_VIDEO_BYTES: usize = 512 * 1024;
+/// Bytes kept per audio UpTrack for retransmission.
+pub const CACHE_AUDIO_BYTES: usize = 16 * 1024;
+/// Retransmissions a subscriber may get beyond [`RTX_PERCENT_MAX`] in a burst, bytes per track: one lost key frame.
+pub const RTX_BURST_BYTES: u64 = 128 * 1024;
+/// Retransmitted packets per DownTrack whose time is remembered. More: a packet may be resent within one RTT.
+pub const RECENT_RESENDS: usize = 64;
+/// Packets of history in which duplicates are told from late packets. Older: `rtp_too_old`.
+pub const RTP_WINDOW: u64 = 1024;
+/// Runs of constant shift a stream's renumbering remembers: about two seconds of a stream of which every other
+/// frame is skipped. Packets of older runs: `rtp_too_old`, `rtx_not_cached`.
+pub const MUNGER_RUNS_MAX: usize = 64;
+/// Codecs of one track. More: the rest is ignored.
+pub const CODECS_PER_TRACK_MAX: usize = 16;
+/// Longest SRTP tag of the profiles we speak (RFC 7714 section 12), kept free in every outgoing RTP packet.
+pub const SRTP_TAG_BYTES_MAX: usize = 16;
 /// TWCC arrivals remembered between two feedback packets. More: feedback is sent at once.
 pub const TWCC_ARRIVALS_MAX: usize = 512;
 /// TWCC feedback is sent this long after the first arrival it tells, ms.
@@ -147,4 +164,5 @@ const _: () = {
     assert!(REPLAY_WINDOW >= 128 && REPLAY_WINDOW % 64 == 0);
     assert!(CACHE_VIDEO_PACKETS.is_power_of_two() && CACHE_AUDIO_PACKETS.is_power_of_two());
     assert!(NACK_LIST_MAX <= CACHE_VIDEO_PACKETS);
+    assert!(RTP_WINDOW.is_multiple_of(64) && RTP_WINDOW >= 2 * CACHE_VIDEO_PACKETS as u64);
 };
