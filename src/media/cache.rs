@@ -139,7 +139,10 @@ mod tests {
                     found += 1;
                 }
             }
-            assert!(found >= (sequence as usize + 1).min(8), "{sequence}: {found}");
+            assert!(
+                found >= (sequence as usize + 1).min(8),
+                "{sequence}: {found}"
+            );
         }
     }
 

@@ -86,10 +86,17 @@ mod tests {
         let mut delay = 20_000;
         for i in 0..50u64 {
             delay = 20_000 + (delay * 7 + i * 1313) % 30_000;
-            clock.handle_sender_report(Time::from_micros(i * 1_000_000 + delay), ntp(i * 1_000_000));
+            clock
+                .handle_sender_report(Time::from_micros(i * 1_000_000 + delay), ntp(i * 1_000_000));
         }
-        let audio = RtpMapping { ntp: ntp(49_000_000), rtp: 7 };
-        let video = RtpMapping { ntp: ntp(48_500_000), rtp: u32::MAX - 10 };
+        let audio = RtpMapping {
+            ntp: ntp(49_000_000),
+            rtp: 7,
+        };
+        let video = RtpMapping {
+            ntp: ntp(48_500_000),
+            rtp: u32::MAX - 10,
+        };
         let now = Time::from_millis(50_000);
         let audio_ticks = audio.rtp_at(now, &clock, 48_000).unwrap().wrapping_sub(7);
         let video_ticks = video.rtp_at(now, &clock, 90_000).unwrap().wrapping_add(11);
@@ -104,7 +111,10 @@ mod tests {
         let mut before = clock.to_local_micros(ntp(0)).unwrap();
         assert_eq!(before, 80_000, "within a microsecond of rounding");
         for i in 1..200u64 {
-            clock.handle_sender_report(Time::from_micros(i * 1_000_000 + 10_000), ntp(i * 1_000_000));
+            clock.handle_sender_report(
+                Time::from_micros(i * 1_000_000 + 10_000),
+                ntp(i * 1_000_000),
+            );
             let offset = clock.to_local_micros(ntp(0)).unwrap();
             assert!((offset - before).abs() <= SLEW_US);
             before = offset;

@@ -396,7 +396,11 @@ impl DownTrack {
         add(ExtensionKind::AbsSendTime, true, &send_time);
         let counted = stamp.transport_sequence.is_some();
         add(ExtensionKind::TransportCc, counted, &transport);
-        add(ExtensionKind::AudioLevel, packet.audio_level.is_some(), &level);
+        add(
+            ExtensionKind::AudioLevel,
+            packet.audio_level.is_some(),
+            &level,
+        );
         let oriented = packet.video_orientation.is_some();
         add(ExtensionKind::VideoOrientation, oriented, &orientation);
         let described = !descriptor.is_empty();

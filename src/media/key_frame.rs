@@ -57,7 +57,11 @@ impl KeyFrameRequester {
             return None;
         }
         let quick = self.fresh || self.tries < TRIES_QUICK;
-        let wait = if quick { INTERVAL } else { INTERVAL * SLOW_FACTOR };
+        let wait = if quick {
+            INTERVAL
+        } else {
+            INTERVAL * SLOW_FACTOR
+        };
         Some(self.last_sent.map_or(Time::ZERO, |sent| sent + wait))
     }
 }

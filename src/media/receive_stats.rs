@@ -111,15 +111,28 @@ mod tests {
         let mut stats = ReceiveStats::default();
         assert!(stats.report_block(ms(0), 1).is_none());
         for sequence in (0..100u64).filter(|s| s % 4 != 3) {
-            stats.handle_packet(ms(sequence * 20), 65_536 + sequence, sequence as u32 * 960, 48_000);
+            stats.handle_packet(
+                ms(sequence * 20),
+                65_536 + sequence,
+                sequence as u32 * 960,
+                48_000,
+            );
         }
         let block = stats.report_block(ms(2000), 1).unwrap();
-        assert_eq!(block.cumulative_lost, 24, "the last one is not known to be lost");
+        assert_eq!(
+            block.cumulative_lost, 24,
+            "the last one is not known to be lost"
+        );
         assert_eq!(block.fraction_lost, (24 * 256 / 99) as u8);
         assert_eq!(block.highest_sequence, 65_536 + 98);
         assert_eq!(block.jitter, 0);
         for sequence in 99..200u64 {
-            stats.handle_packet(ms(sequence * 20), 65_536 + sequence, sequence as u32 * 960, 48_000);
+            stats.handle_packet(
+                ms(sequence * 20),
+                65_536 + sequence,
+                sequence as u32 * 960,
+                48_000,
+            );
         }
         let block = stats.report_block(ms(4000), 1).unwrap();
         assert_eq!((block.fraction_lost, block.cumulative_lost), (0, 24));

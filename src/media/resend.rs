@@ -89,7 +89,10 @@ mod tests {
     fn one_copy_per_round_trip() {
         let mut budget = ResendBudget::default();
         let now = Time::from_millis(1000);
-        assert!(!budget.is_repeated(Time::ZERO, 0, RTT), "nothing was sent yet");
+        assert!(
+            !budget.is_repeated(Time::ZERO, 0, RTT),
+            "nothing was sent yet"
+        );
         assert!(budget.take(now, 7, 100));
         assert!(budget.is_repeated(now + RTT / 2, 7, RTT));
         assert!(!budget.is_repeated(now + RTT, 7, RTT));

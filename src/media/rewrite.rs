@@ -115,7 +115,10 @@ impl Vp8Progress {
         }
         if let Some(tl0) = vp8.tl0_pic_idx {
             let value = tl0.wrapping_add(shift.tl0);
-            if self.tl0.is_none_or(|seen| (value.wrapping_sub(seen) as i8) > 0) {
+            if self
+                .tl0
+                .is_none_or(|seen| (value.wrapping_sub(seen) as i8) > 0)
+            {
                 self.tl0 = Some(value);
             }
             patch.tl0 = Some((vp8.tl0_offset, value));
@@ -143,14 +146,23 @@ mod tests {
         (payload, fields)
     }
 
-    fn patched(progress: &mut Vp8Progress, shift: Vp8Shift, picture: u16, wide: bool, tl0: u8) -> (u16, u8) {
+    fn patched(
+        progress: &mut Vp8Progress,
+        shift: Vp8Shift,
+        picture: u16,
+        wide: bool,
+        tl0: u8,
+    ) -> (u16, u8) {
         let (mut payload, fields) = packet(picture, wide, tl0);
         let before = payload.clone();
         progress.patch(&fields, shift).apply(&mut payload);
         assert_eq!(payload.len(), before.len());
         assert_eq!(payload[payload.len() - 2..], before[before.len() - 2..]);
         let descriptor = Vp8Descriptor::parse(&payload).unwrap();
-        (descriptor.picture_id.unwrap().value, descriptor.tl0_pic_idx.unwrap())
+        (
+            descriptor.picture_id.unwrap().value,
+            descriptor.tl0_pic_idx.unwrap(),
+        )
     }
 
     #[test]
@@ -165,24 +177,42 @@ mod tests {
         ];
         for (seen, first, wide, expected, next) in table {
             let mut progress = Vp8Progress::default();
-            assert_eq!(patched(&mut progress, Vp8Shift::default(), seen, wide, 255), (seen, 255));
+            assert_eq!(
+                patched(&mut progress, Vp8Shift::default(), seen, wide, 255),
+                (seen, 255)
+            );
             let (_, fields) = packet(first, wide, 10);
             let shift = progress.continue_with(&fields.vp8);
-            assert_eq!(patched(&mut progress, shift, first, wide, 10), (expected, 0));
-            let second = if wide { (first + 1) & 0x7fff } else { (first + 1) & 0x7f };
+            assert_eq!(
+                patched(&mut progress, shift, first, wide, 10),
+                (expected, 0)
+            );
+            let second = if wide {
+                (first + 1) & 0x7fff
+            } else {
+                (first + 1) & 0x7f
+            };
             assert_eq!(patched(&mut progress, shift, second, wide, 11), (next, 1));
-            assert_eq!(patched(&mut progress, shift, first, wide, 10), (expected, 0), "late ones keep theirs");
+            assert_eq!(
+                patched(&mut progress, shift, first, wide, 10),
+                (expected, 0),
+                "late ones keep theirs"
+            );
             let (_, fields) = packet(1, wide, 1);
             let third = progress.continue_with(&fields.vp8);
             let mask = if wide { 0x7fff } else { 0x7f };
-            assert_eq!(patched(&mut progress, third, 1, wide, 1), ((next + 1) & mask, 2));
+            assert_eq!(
+                patched(&mut progress, third, 1, wide, 1),
+                ((next + 1) & mask, 2)
+            );
         }
     }
 
     #[test]
     fn a_payload_without_running_numbers_is_left_alone() {
         let mut payload = [0x10, 0x01, 0x02];
-        let patch = Vp8Progress::default().patch(&PacketFields::sample(0), Vp8Shift { picture: 9, tl0: 9 });
+        let patch =
+            Vp8Progress::default().patch(&PacketFields::sample(0), Vp8Shift { picture: 9, tl0: 9 });
         patch.apply(&mut payload);
         assert_eq!(payload, [0x10, 0x01, 0x02]);
     }

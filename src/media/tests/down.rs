@@ -8,16 +8,27 @@ use crate::wire::codec::vp8::Vp8Descriptor;
 use crate::wire::rtp::{ExtensionKind, Extensions};
 
 fn key(sequence: u16, timestamp: u32, picture: u16) -> Sent {
-    Sent::video(sequence, timestamp, vp8(true, true, picture, picture as u8, b"key"))
+    Sent::video(
+        sequence,
+        timestamp,
+        vp8(true, true, picture, picture as u8, b"key"),
+    )
 }
 
 fn delta(sequence: u16, timestamp: u32, picture: u16) -> Sent {
-    Sent::video(sequence, timestamp, vp8(false, true, picture, picture as u8, b"delta"))
+    Sent::video(
+        sequence,
+        timestamp,
+        vp8(false, true, picture, picture as u8, b"delta"),
+    )
 }
 
 fn picture(got: &Got) -> (u16, u8) {
     let descriptor = Vp8Descriptor::parse(&got.payload).unwrap();
-    (descriptor.picture_id.unwrap().value, descriptor.tl0_pic_idx.unwrap())
+    (
+        descriptor.picture_id.unwrap().value,
+        descriptor.tl0_pic_idx.unwrap(),
+    )
 }
 
 #[test]
@@ -98,12 +109,18 @@ fn audio_starts_and_resumes_at_once() {
     assert!(relay(&mut up, &mut down, ms(20), &Sent::audio(0, 1920)).is_err());
     down.set_enabled(true);
     let got = relay(&mut up, &mut down, ms(40), &Sent::audio(1, 2880)).unwrap();
-    assert_eq!((got.header.sequence, got.header.timestamp), (101, 50_000 + 1920));
+    assert_eq!(
+        (got.header.sequence, got.header.timestamp),
+        (101, 50_000 + 1920)
+    );
     up.set_enabled(false);
     assert!(relay(&mut up, &mut down, ms(60), &Sent::audio(2, 3840)).is_err());
     up.set_enabled(true);
     let got = relay(&mut up, &mut down, ms(80), &Sent::audio(3, 4800)).unwrap();
-    assert_eq!((got.header.sequence, got.header.timestamp), (102, 50_000 + 1920 + 1920));
+    assert_eq!(
+        (got.header.sequence, got.header.timestamp),
+        (102, 50_000 + 1920 + 1920)
+    );
 }
 
 #[test]
@@ -134,19 +151,32 @@ fn extensions_arrive_under_the_subscribers_ids() {
     let located = Extensions::locate(&got.bytes, &got.header, &down_extensions()).unwrap();
     assert_eq!(located.mid(&got.bytes), Some(&b"s3"[..]));
     assert_eq!(located.video_orientation(&got.bytes), Some(1));
-    assert_eq!(located.dependency_descriptor(&got.bytes), Some(&descriptor[..]));
+    assert_eq!(
+        located.dependency_descriptor(&got.bytes),
+        Some(&descriptor[..])
+    );
     assert_eq!(located.transport_sequence(&got.bytes), Some(0x1234));
-    assert_eq!(located.abs_send_time(&got.bytes), Some(3 << 17), "1.5 s in 6.18");
+    assert_eq!(
+        located.abs_send_time(&got.bytes),
+        Some(3 << 17),
+        "1.5 s in 6.18"
+    );
     assert!(!located.contains(ExtensionKind::AudioLevel));
     // What was kept for retransmission carries them too.
     let again = resend(&up, &mut down, ms(1600), got.header.sequence).unwrap();
     let located = Extensions::locate(&again.bytes, &again.header, &down_extensions()).unwrap();
-    assert_eq!(located.dependency_descriptor(&again.bytes), Some(&descriptor[..]));
+    assert_eq!(
+        located.dependency_descriptor(&again.bytes),
+        Some(&descriptor[..])
+    );
 
     let (mut up, mut down) = (audio_up(2), super::kit::down());
     let got = relay(&mut up, &mut down, ms(0), &Sent::audio(1, 1)).unwrap();
     let located = Extensions::locate(&got.bytes, &got.header, &down_extensions()).unwrap();
-    assert_eq!(located.audio_level(&got.bytes).map(|l| (l.level, l.voice)), Some((30, true)));
+    assert_eq!(
+        located.audio_level(&got.bytes).map(|l| (l.level, l.voice)),
+        Some((30, true))
+    );
     // A subscriber without extensions gets a plain header.
     down.set_negotiated(&DownNegotiated {
         codecs: vec![crate::media::DownCodec {
@@ -184,7 +214,12 @@ fn a_nack_is_answered_in_the_retransmission_stream_with_the_same_payload() {
         assert_eq!(again.payload[2..], got.payload, "picture ids as first sent");
     }
     // The packet of the publisher's earlier track is gone with it, the future does not exist.
-    for (sequence, up) in [(100, &second), (100 + 21, &second), (99, &second), (130, &first)] {
+    for (sequence, up) in [
+        (100, &second),
+        (100 + 21, &second),
+        (99, &second),
+        (130, &first),
+    ] {
         assert_eq!(
             resend(up, &mut down, ms(500), sequence).unwrap_err(),
             DropReason::RtxNotCached,
@@ -208,9 +243,15 @@ fn a_packet_lost_on_the_way_here_is_forwarded_late_in_its_place_and_can_be_resen
     let (mut up, mut down) = (video_up(1), down());
     relay(&mut up, &mut down, ms(0), &key(10, 0, 1)).unwrap();
     relay(&mut up, &mut down, ms(33), &delta(12, 6000, 3)).unwrap();
-    assert_eq!(resend(&up, &mut down, ms(40), 101).unwrap_err(), DropReason::RtxNotCached);
+    assert_eq!(
+        resend(&up, &mut down, ms(40), 101).unwrap_err(),
+        DropReason::RtxNotCached
+    );
     let recovered = relay(&mut up, &mut down, ms(90), &delta(11, 3000, 2).rtx(1)).unwrap();
-    assert_eq!((recovered.header.sequence, recovered.header.timestamp), (101, 53_000));
+    assert_eq!(
+        (recovered.header.sequence, recovered.header.timestamp),
+        (101, 53_000)
+    );
     assert_eq!(picture(&recovered), (2, 2));
     let again = resend(&up, &mut down, ms(200), 101).unwrap();
     assert_eq!(again.payload[2..], recovered.payload);
@@ -225,21 +266,29 @@ fn retransmissions_are_budgeted() {
         relay(&mut up, &mut down, ms(0), &sent).unwrap();
     }
     resend(&up, &mut down, ms(100), 110).unwrap();
-    assert_eq!(resend(&up, &mut down, ms(120), 110).unwrap_err(), DropReason::RtxRepeated);
+    assert_eq!(
+        resend(&up, &mut down, ms(120), 110).unwrap_err(),
+        DropReason::RtxRepeated
+    );
     resend(&up, &mut down, ms(200), 110).unwrap();
     let mut sent = 0;
-    let refused = (110..300).find(|sequence| match resend(&up, &mut down, ms(1000), *sequence) {
-        Ok(got) => {
-            sent += got.payload.len() as u64;
-            false
-        }
-        Err(reason) => {
-            assert_eq!(reason, DropReason::RtxBudget);
-            true
-        }
-    });
+    let refused = (110..300).find(
+        |sequence| match resend(&up, &mut down, ms(1000), *sequence) {
+            Ok(got) => {
+                sent += got.payload.len() as u64;
+                false
+            }
+            Err(reason) => {
+                assert_eq!(reason, DropReason::RtxBudget);
+                true
+            }
+        },
+    );
     assert!(refused.is_some());
-    assert!(sent <= RTX_BURST_BYTES && sent > RTX_BURST_BYTES * 9 / 10, "{sent}");
+    assert!(
+        sent <= RTX_BURST_BYTES && sent > RTX_BURST_BYTES * 9 / 10,
+        "{sent}"
+    );
 }
 
 #[test]
@@ -251,10 +300,24 @@ fn the_mid_is_announced_until_the_subscriber_reports() {
             .unwrap()
             .contains(ExtensionKind::Mid)
     };
-    assert!(mid(&relay(&mut up, &mut down, ms(0), &Sent::audio(1, 0)).unwrap()));
-    assert!(mid(&relay(&mut up, &mut down, ms(20), &Sent::audio(2, 960)).unwrap()));
+    assert!(mid(
+        &relay(&mut up, &mut down, ms(0), &Sent::audio(1, 0)).unwrap()
+    ));
+    assert!(mid(&relay(
+        &mut up,
+        &mut down,
+        ms(20),
+        &Sent::audio(2, 960)
+    )
+    .unwrap()));
     down.handle_report_block(ms(30), &super::reports::block(0, 0), &anchor);
-    assert!(!mid(&relay(&mut up, &mut down, ms(40), &Sent::audio(3, 1920)).unwrap()));
+    assert!(!mid(&relay(
+        &mut up,
+        &mut down,
+        ms(40),
+        &Sent::audio(3, 1920)
+    )
+    .unwrap()));
 }
 
 #[test]
@@ -263,10 +326,20 @@ fn a_packet_that_would_not_fit_a_datagram_is_refused() {
     let payload = vp8(true, true, 1, 1, &vec![0; DATAGRAM_BYTES_MAX - 60]);
     let taken = take(&mut up, ms(0), &Sent::video(10, 0, payload)).unwrap();
     let rewrite = down.forward(&taken.fields).unwrap();
-    let stamp = Stamp { now: ms(0), transport_sequence: None };
+    let stamp = Stamp {
+        now: ms(0),
+        transport_sequence: None,
+    };
     for slot in [0usize, 11, 12, 40, DATAGRAM_BYTES_MAX] {
         assert_eq!(
-            down.write_packet(&rewrite, &taken.fields, &[], &taken.payload, &stamp, &mut vec![0; slot]),
+            down.write_packet(
+                &rewrite,
+                &taken.fields,
+                &[],
+                &taken.payload,
+                &stamp,
+                &mut vec![0; slot]
+            ),
             Err(DropReason::Oversize)
         );
     }

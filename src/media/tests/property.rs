@@ -10,17 +10,28 @@ use crate::media::UpTrack;
 #[derive(Debug, Clone)]
 enum Step {
     /// `by` packets further; `key`: a key frame, `lost`: kept back, `padding`: no payload.
-    Send { key: bool, lost: bool, padding: bool },
+    Send {
+        key: bool,
+        lost: bool,
+        padding: bool,
+    },
     /// The packet kept back `back` ago arrives, plainly or as a retransmission.
-    Late { back: usize, rtx: bool },
+    Late {
+        back: usize,
+        rtx: bool,
+    },
     /// The newest packet comes twice.
     Twice,
     DownEnabled(bool),
     UpEnabled(bool),
     /// The publisher leaves and joins with unrelated numbers.
-    Rejoin { sequence: u16 },
+    Rejoin {
+        sequence: u16,
+    },
     /// The subscriber asks for a packet it got, `back` ago.
-    Nack { back: usize },
+    Nack {
+        back: usize,
+    },
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -55,7 +66,11 @@ impl World {
         self.now_ms += 10;
         self.sequence = self.sequence.wrapping_add(1);
         self.picture = self.picture.wrapping_add(1) & 0x7fff;
-        let mark = [self.joins.to_be_bytes(), u32::from(self.sequence).to_be_bytes()].concat();
+        let mark = [
+            self.joins.to_be_bytes(),
+            u32::from(self.sequence).to_be_bytes(),
+        ]
+        .concat();
         let payload = vp8(key, true, self.picture, self.picture as u8, &mark);
         let mut sent = Sent::video(self.sequence, (self.now_ms * 90) as u32, payload);
         sent.header.ssrc = UP_SSRC + self.joins;
@@ -70,7 +85,11 @@ impl World {
         let at = self.kept_back.len().checked_sub(back + 1)?;
         let sent = self.kept_back.remove(at);
         self.rtx = self.rtx.wrapping_add(1);
-        Some(if rtx && !sent.payload.is_empty() { sent.rtx(self.rtx) } else { sent })
+        Some(if rtx && !sent.payload.is_empty() {
+            sent.rtx(self.rtx)
+        } else {
+            sent
+        })
     }
 
     fn rejoin(&mut self, sequence: u16) {

@@ -9,7 +9,8 @@ use crate::wire::rtcp::{ReportBlock, SenderInfo};
 
 /// An anchor with some wall time.
 pub fn anchor() -> Anchor {
-    #[allow(clippy::disallowed_methods)] // Any instant will do: nothing here compares with the clock.
+    #[allow(clippy::disallowed_methods)]
+    // Any instant will do: nothing here compares with the clock.
     let instant = Instant::now();
     Anchor {
         instant,
@@ -52,7 +53,11 @@ fn audio_and_video_captured_together_are_played_together() {
     let mut clock = PublisherClock::default();
     let (mut audio, mut video) = (audio_up(1), video_up(2));
     let (mut audio_down, mut video_down) = (down(), down());
-    assert!(audio_down.sender_report(ms(0), &audio, &clock, &anchor).is_none());
+    assert!(
+        audio_down
+            .sender_report(ms(0), &audio, &clock, &anchor)
+            .is_none()
+    );
     let mut worst = 0;
     for second in 0..30u64 {
         let at_us = second * 1_000_000;
@@ -62,15 +67,35 @@ fn audio_and_video_captured_together_are_played_together() {
         let video_ts = 77u32.wrapping_add((at_us * 90 / 1000) as u32);
         let a = Sent::audio(second as u16, audio_ts);
         let v = Sent::video(second as u16, video_ts, vp8(second == 0, true, 1, 1, b""));
-        let got_a = relay(&mut audio, &mut audio_down, ms(second * 1000 + audio_way), &a).unwrap();
-        let got_v = relay(&mut video, &mut video_down, ms(second * 1000 + video_way), &v).unwrap();
+        let got_a = relay(
+            &mut audio,
+            &mut audio_down,
+            ms(second * 1000 + audio_way),
+            &a,
+        )
+        .unwrap();
+        let got_v = relay(
+            &mut video,
+            &mut video_down,
+            ms(second * 1000 + video_way),
+            &v,
+        )
+        .unwrap();
         let arrived = |way| ms(second * 1000 + way);
-        audio.handle_sender_report(arrived(audio_way), &info(at_us, 4_000_000_000, 48_000), &mut clock);
+        audio.handle_sender_report(
+            arrived(audio_way),
+            &info(at_us, 4_000_000_000, 48_000),
+            &mut clock,
+        );
         let early = info(at_us.saturating_sub(300_000), 77, 90_000);
         video.handle_sender_report(arrived(video_way), &early, &mut clock);
         let now = |offset| ms(second * 1000 + offset);
-        let sr_a = audio_down.sender_report(now(400), &audio, &clock, &anchor).unwrap();
-        let sr_v = video_down.sender_report(now(900), &video, &clock, &anchor).unwrap();
+        let sr_a = audio_down
+            .sender_report(now(400), &audio, &clock, &anchor)
+            .unwrap();
+        let sr_v = video_down
+            .sender_report(now(900), &video, &clock, &anchor)
+            .unwrap();
         let apart = instant_us(&sr_a, got_a.header.timestamp, 48_000)
             - instant_us(&sr_v, got_v.header.timestamp, 90_000);
         worst = worst.max(apart.abs());
@@ -85,13 +110,25 @@ fn a_new_source_is_reported_by_its_own_mapping_only() {
     let (mut first, mut second, mut down) = (audio_up(1), audio_up(2), down());
     relay(&mut first, &mut down, ms(0), &Sent::audio(1, 960)).unwrap();
     first.handle_sender_report(ms(0), &info(0, 0, 48_000), &mut clock);
-    let report = down.sender_report(ms(100), &first, &clock, &anchor).unwrap();
+    let report = down
+        .sender_report(ms(100), &first, &clock, &anchor)
+        .unwrap();
     assert_eq!(report.ntp, anchor.to_ntp(ms(100)));
     assert_eq!((report.packets, report.octets), (1, 4));
-    assert!(down.sender_report(ms(100), &second, &clock, &anchor).is_none());
+    assert!(
+        down.sender_report(ms(100), &second, &clock, &anchor)
+            .is_none()
+    );
     relay(&mut second, &mut down, ms(200), &Sent::audio(9, 55)).unwrap();
-    assert!(down.sender_report(ms(200), &first, &clock, &anchor).is_none());
-    assert!(down.sender_report(ms(200), &second, &clock, &anchor).is_none(), "no report of it yet");
+    assert!(
+        down.sender_report(ms(200), &first, &clock, &anchor)
+            .is_none()
+    );
+    assert!(
+        down.sender_report(ms(200), &second, &clock, &anchor)
+            .is_none(),
+        "no report of it yet"
+    );
 }
 
 #[test]

@@ -104,7 +104,10 @@ fn padding_only_packets_leave_no_hole_and_are_not_lost() {
     let next = take(&mut up, ms(2), &frame(15)).unwrap();
     assert_eq!(next.fields.sequence, first.fields.sequence + 1);
     assert_eq!(nacks(&mut up, ms(3)), [0u16; 0]);
-    assert_eq!(up.cached(next.fields.sequence).unwrap().payload, frame(15).payload);
+    assert_eq!(
+        up.cached(next.fields.sequence).unwrap().payload,
+        frame(15).payload
+    );
 }
 
 #[test]
@@ -125,7 +128,10 @@ fn another_ssrc_is_another_source_and_the_old_one_is_over() {
     let after = take(&mut up, ms(10), &other).unwrap();
     assert_ne!(before.fields.source, after.fields.source);
     assert_eq!(up.ssrc(), Some(77));
-    assert_eq!(take(&mut up, ms(11), &frame(11)).unwrap_err(), DropReason::RtpTooOld);
+    assert_eq!(
+        take(&mut up, ms(11), &frame(11)).unwrap_err(),
+        DropReason::RtpTooOld
+    );
     assert!(up.cached(before.fields.sequence).is_none());
     assert_eq!(nacks(&mut up, ms(20)), [0u16; 0]);
 }
@@ -134,7 +140,10 @@ fn another_ssrc_is_another_source_and_the_old_one_is_over() {
 fn a_sequence_jump_is_another_source() {
     let mut up = video_up(1);
     let before = take(&mut up, ms(0), &frame(10)).unwrap();
-    assert_eq!(take(&mut up, ms(1), &frame(30_000)).unwrap_err(), DropReason::RtpTooOld);
+    assert_eq!(
+        take(&mut up, ms(1), &frame(30_000)).unwrap_err(),
+        DropReason::RtpTooOld
+    );
     let after = take(&mut up, ms(2), &frame(30_001)).unwrap();
     assert_ne!(before.fields.source, after.fields.source);
     assert_eq!(nacks(&mut up, ms(20)), [0u16; 0]);
@@ -146,8 +155,14 @@ fn a_disabled_track_passes_nothing_and_asks_for_nothing() {
     let before = take(&mut up, ms(0), &frame(10)).unwrap();
     up.set_enabled(false);
     up.request_key_frame();
-    assert_eq!(take(&mut up, ms(1), &frame(11)).unwrap_err(), DropReason::TrackDisabled);
-    assert_eq!(take(&mut up, ms(2), &frame(15)).unwrap_err(), DropReason::TrackDisabled);
+    assert_eq!(
+        take(&mut up, ms(1), &frame(11)).unwrap_err(),
+        DropReason::TrackDisabled
+    );
+    assert_eq!(
+        take(&mut up, ms(2), &frame(15)).unwrap_err(),
+        DropReason::TrackDisabled
+    );
     assert_eq!(up.poll_timeout(), None);
     assert!(!up.key_frame_due(ms(3)));
     up.set_enabled(true);
