@@ -3,8 +3,11 @@
 //! A key is only meaningful inside the shard whose slab handed it out.
 
 use std::fmt;
+use std::marker::PhantomData;
+use std::str::FromStr;
 use std::sync::Arc;
 
+use serde::de::{self, Visitor};
 use serde::{Deserialize, Serialize};
 
 use crate::limits::ID_BYTES_MAX;
@@ -96,12 +99,39 @@ string_id!(
     EndpointId
 );
 
+/// Reads a number, also where it is text: keys of JSON objects are, and serde only undoes that for derived types
+/// as long as `"command"` stands before `"data"`, which no client has to keep to.
+struct NumberVisitor<T>(PhantomData<T>);
+
+impl<T: TryFrom<u64> + FromStr> Visitor<'_> for NumberVisitor<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a whole number that is not negative")
+    }
+
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<T, E> {
+        T::try_from(number).map_err(|_| E::invalid_value(de::Unexpected::Unsigned(number), &self))
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
+        text.parse()
+            .map_err(|_| E::invalid_value(de::Unexpected::Str(text), &self))
+    }
+}
+
 macro_rules! number_id {
     ($(#[$doc:meta])* $name:ident, $repr:ty) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
         #[serde(transparent)]
         pub struct $name(pub $repr);
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+                from.deserialize_any(NumberVisitor(PhantomData)).map(Self)
+            }
+        }
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -184,5 +214,27 @@ mod tests {
         );
         assert_eq!(MemberId::new("a/b"), Err(IdError::BadChar('/')));
         assert!(serde_json::from_str::<RoomId>("\"a\\n\"").is_err());
+    }
+
+    #[test]
+    fn numbers_are_read_as_values_and_as_keys() {
+        use std::collections::BTreeMap;
+        assert_eq!(serde_json::from_str::<TrackId>("7").unwrap(), TrackId(7));
+        assert!(serde_json::from_str::<TrackId>("-1").is_err());
+        assert!(serde_json::from_str::<TrackId>("4294967296").is_err());
+        let map: BTreeMap<TrackId, bool> = serde_json::from_str("{\"7\":true}").unwrap();
+        assert_eq!(map, BTreeMap::from([(TrackId(7), true)]));
+    }
+
+    #[test]
+    fn numbers_are_read_whatever_the_order_of_tag_and_data() {
+        use crate::bus::client::{ClientMsg, Command};
+        let text = r#"{"Command":{"command":{"data":{"sdp_offer":"v=0","mids":{"3":"0"},"peer_id":1},
+                       "command":"MakeSdpOffer"},"room_id":"r"}}"#;
+        let msg: ClientMsg = serde_json::from_str(text).unwrap();
+        let ClientMsg::Command { command, .. } = msg else {
+            panic!("{msg:?}");
+        };
+        assert!(matches!(command, Command::MakeSdpOffer { mids, .. } if mids[&TrackId(3)] == "0"));
     }
 }
