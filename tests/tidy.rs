@@ -45,6 +45,8 @@ struct Source {
     path: PathBuf,
     text: String,
     code: String,
+    /// The file is (below) a module that its parent declares under `#[cfg(test)]`.
+    of_tests: bool,
 }
 
 /// What the scanner is inside of.
@@ -60,11 +62,19 @@ enum Mode {
 impl Source {
     fn new(path: PathBuf, text: String) -> Self {
         let code = blank(&text);
-        Self { path, text, code }
+        Self {
+            path,
+            text,
+            code,
+            of_tests: false,
+        }
     }
 
-    /// Code outside `#[cfg(test)]` modules, blanked likewise. Line numbers stay.
+    /// Code outside `#[cfg(test)]` modules, blanked likewise. Line numbers stay. Empty for a file of tests.
     fn product_code(&self) -> String {
+        if self.of_tests {
+            return String::new();
+        }
         let mut out = self.code.clone().into_bytes();
         let mut from = 0;
         while let Some(at) = self.code[from..].find("#[cfg(test)]").map(|i| from + i) {
@@ -247,13 +257,39 @@ fn files(dir: &Path, endings: &[&str]) -> Vec<PathBuf> {
 
 fn rust_sources(dirs: &[&str]) -> Vec<Source> {
     let root = root();
-    dirs.iter()
+    let mut sources: Vec<Source> = dirs
+        .iter()
         .flat_map(|dir| files(&root.join(dir), &[".rs"]))
         .map(|path| {
             let text = fs::read_to_string(&path).expect("a Rust file is readable UTF-8");
             Source::new(path, text)
         })
-        .collect()
+        .collect();
+    let of_tests: Vec<PathBuf> = sources.iter().flat_map(test_modules).collect();
+    for source in &mut sources {
+        let stem = source.path.with_extension("");
+        source.of_tests = of_tests.iter().any(|module| stem.starts_with(module));
+    }
+    sources
+}
+
+/// Paths, without `.rs`, of the modules that `source` declares by `#[cfg(test)] mod name;`.
+fn test_modules(source: &Source) -> Vec<PathBuf> {
+    let children = match source.path.file_stem().and_then(|s| s.to_str()) {
+        Some("mod" | "lib" | "main") => source.path.with_file_name(""),
+        _ => source.path.with_extension(""),
+    };
+    let mut found = Vec::new();
+    for (at, attribute) in source.code.match_indices("#[cfg(test)]") {
+        let rest = &source.code[at + attribute.len()..];
+        let Some(end) = rest.find([';', '{']) else {
+            continue;
+        };
+        if let (Some((_, name)), b';') = (rest[..end].rsplit_once("mod "), rest.as_bytes()[end]) {
+            found.push(children.join(name.trim()));
+        }
+    }
+    found
 }
 
 /// Fails with all findings at once, so that one run tells everything.
