@@ -130,8 +130,12 @@ pub const SDP_TOKEN_BYTES_MAX: usize = 64;
 pub const SDP_CODECS_MAX: usize = 64;
 /// Commands of one member waiting for a negotiation to end. More: the member is closed as `Evicted`.
 pub const PENDING_COMMANDS_MAX: usize = 256;
-/// Transports of one shard. More: joins are refused.
+/// Transports of one shard. More: a member joins without a peer.
 pub const TRANSPORTS_MAX: usize = 16_384;
+/// Published tracks of one shard with media state. More: the track stays silent.
+pub const UP_TRACKS_MAX: usize = 65_536;
+/// Subscriptions of one shard with media state. More: the subscription stays silent.
+pub const DOWN_TRACKS_MAX: usize = 1_048_576;
 
 // --- channels and sockets -------------------------------------------------------------------
 

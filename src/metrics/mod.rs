@@ -30,6 +30,10 @@ pub struct ShardCounters {
     pub handshakes_completed: u64,
     /// DTLS handshakes failed.
     pub handshakes_failed: u64,
+    /// Commands of clients refused.
+    pub commands_refused: u64,
+    /// Rooms closed by a fault in their code.
+    pub rooms_panicked: u64,
     /// Received datagrams dropped, by `DropReason as usize`.
     pub drops_in: [u64; DropReason::COUNT],
     /// Copies not sent to a subscriber, by `DropReason as usize`.
@@ -51,6 +55,8 @@ impl Default for ShardCounters {
             key_frames_requested: 0,
             handshakes_completed: 0,
             handshakes_failed: 0,
+            commands_refused: 0,
+            rooms_panicked: 0,
             drops_in: [0; DropReason::COUNT],
             drops_out: [0; DropReason::COUNT],
         }

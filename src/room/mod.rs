@@ -1,1 +1,265 @@
 //! Rooms: members, peers, tracks, negotiation, and the reconcile that turns the description into machine state.
+//!
+//! [`Room`] is the description, [`machine::Machine`] the media state of a whole shard. A change of the description is
+//! followed by [`Room::refresh`]: tracks, then media, then what clients are told. All of it is idempotent.
+
+mod announce;
+pub mod codecs;
+mod commands;
+mod describe;
+pub mod machine;
+pub mod model;
+pub mod negotiation;
+mod reconcile;
+pub mod slab;
+mod synchronize;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use rand_chacha::ChaCha20Rng;
+use rand_core::RngCore;
+
+use crate::bus::client::{CloseReason, Event};
+use crate::bus::shard::ShardEvent;
+use crate::id::{
+    DownTrackKey, MemberId, PeerId, RoomId, SessionId, ShardId, Ssrc, TrackId, TransportKey,
+    UpTrackKey,
+};
+use crate::metrics::ShardCounters;
+use crate::room::machine::{Machine, Turn};
+use crate::room::model::{Member, Peer, Phase};
+use crate::room::negotiation::{Negotiation, NegotiationConfig, NegotiationError};
+use crate::time::Time;
+use crate::transmit::TransmitQueue;
+use crate::wire::codec::CodecKind;
+use crate::wire::sdp::IceParams;
+
+/// Why a command was refused. The session survives.
+#[derive(Debug, thiserror::Error)]
+pub enum RoomError {
+    /// The room has its full number of members.
+    #[error("the room is full; wait for a member to leave, or raise the limit")]
+    Full,
+    /// The spec has no such member.
+    #[error("the room's spec has no member {0}; add it, or open the room")]
+    NotInSpec(MemberId),
+    /// The session does not speak for the member.
+    #[error("member {0} is not joined on this session; send JoinRoom first")]
+    NotJoined(MemberId),
+    /// After a reconnect the client must say what it has.
+    #[error("member {0} has reconnected; send SynchronizeMe first")]
+    AwaitsSync(MemberId),
+    /// Unknown peer.
+    #[error("no peer {0}; use the id of PeerCreated")]
+    NoSuchPeer(PeerId),
+    /// Unknown track.
+    #[error("no track {0}; use an id of PeerCreated or PeerUpdated")]
+    NoSuchTrack(TrackId),
+    /// A description nobody asked for.
+    #[error("{0} was not asked for; wait for a negotiation_role")]
+    NotAsked(&'static str),
+    /// JoinRoom and LeaveRoom are signalling's.
+    #[error("this command is not for a room")]
+    NotForRoom,
+    /// The description is of no use.
+    #[error("session description: {0}")]
+    Negotiation(NegotiationError),
+}
+
+/// What every room of a shard has in common.
+#[derive(Debug, Clone)]
+pub struct RoomConfig {
+    /// SHA-256 fingerprint of the server's certificate.
+    pub fingerprint: [u8; 32],
+    /// Candidate lines (RFC 8839 section 5.1 without `a=`) of the shard's port.
+    pub candidates: Vec<String>,
+    /// Codecs allowed, most preferred first.
+    pub codecs: Vec<CodecKind>,
+}
+
+/// What a room may touch while it handles something.
+pub struct Context<'a> {
+    /// Now.
+    pub now: Time,
+    /// Which shard this is.
+    pub shard: ShardId,
+    /// Settings of all rooms.
+    pub config: &'a RoomConfig,
+    /// Media state of the shard.
+    pub machine: &'a mut Machine,
+    /// Randomness of the shard.
+    pub rng: &'a mut ChaCha20Rng,
+    /// Where events go.
+    pub events: &'a mut VecDeque<ShardEvent>,
+    /// Where datagrams go.
+    pub tx: &'a mut TransmitQueue,
+    /// Counters of the shard.
+    pub counters: &'a mut ShardCounters,
+}
+
+impl Context<'_> {
+    /// An event for the client of `session`.
+    pub fn send(&mut self, session: SessionId, room: &RoomId, event: Event) {
+        self.events.push_back(ShardEvent::Client {
+            session,
+            room: room.clone(),
+            event,
+        });
+    }
+
+    /// Ties a subscription to what it plays, or to nothing.
+    pub fn connect(&mut self, down: DownTrackKey, up: Option<UpTrackKey>) {
+        let mut turn = Turn {
+            now: self.now,
+            tx: self.tx,
+            counters: self.counters,
+        };
+        self.machine.connect(down, up, &mut turn);
+    }
+
+    /// A random SSRC (RFC 3550 section 8.1); zero means "none" in feedback, so it is never given out.
+    pub fn new_ssrc(&mut self) -> Ssrc {
+        loop {
+            let ssrc = self.rng.next_u32();
+            if ssrc != 0 {
+                return Ssrc(ssrc);
+            }
+        }
+    }
+}
+
+/// A conference.
+#[derive(Debug)]
+pub struct Room {
+    id: RoomId,
+    members: BTreeMap<MemberId, Member>,
+    next_peer: u32,
+    next_track: u32,
+    /// Members whose negotiation cannot go on; closed at the end of the turn.
+    failed: Vec<MemberId>,
+}
+
+impl Room {
+    /// A room nobody is in.
+    pub fn new(id: RoomId) -> Self {
+        Self {
+            id,
+            members: BTreeMap::new(),
+            next_peer: 0,
+            next_track: 0,
+            failed: Vec::new(),
+        }
+    }
+
+    /// Its id.
+    pub fn id(&self) -> &RoomId {
+        &self.id
+    }
+
+    /// Whether nobody is in, lost members included.
+    pub fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+
+    /// Members, lost ones included.
+    pub fn len(&self) -> usize {
+        self.members.len()
+    }
+
+    /// Members by id.
+    pub fn members(&self) -> impl Iterator<Item = (&MemberId, &Member)> {
+        self.members.iter()
+    }
+
+    /// Brings tracks, media and clients in line with the description.
+    pub fn refresh(&mut self, cx: &mut Context<'_>) {
+        self.refresh_tracks(cx);
+        self.reconcile(cx);
+        self.announce_all(cx);
+        self.close_failed(cx);
+    }
+
+    /// A transport ended of itself (no consent, closed, failed): the member gets a fresh peer.
+    pub fn transport_ended(
+        &mut self,
+        id: &MemberId,
+        transport: TransportKey,
+        cx: &mut Context<'_>,
+    ) {
+        let Some(member) = self.members.get_mut(id) else {
+            return;
+        };
+        let Some(peer) = member.peer.take_if(|p| p.transport == transport) else {
+            return;
+        };
+        let listener = member.listener();
+        cx.machine.remove_peer(&peer);
+        if let Some(session) = listener.filter(|_| peer.announced) {
+            let event = Event::PeersRemoved {
+                peer_ids: vec![peer.id],
+            };
+            cx.send(session, &self.id, event);
+        }
+        self.refresh(cx);
+    }
+
+    /// Closes every member, as `reason`.
+    pub fn close(&mut self, reason: CloseReason, cx: &mut Context<'_>) {
+        for (_, member) in std::mem::take(&mut self.members) {
+            if let Some(session) = member.session {
+                let event = Event::RoomLeft {
+                    close_reason: reason,
+                };
+                cx.send(session, &self.id, event);
+            }
+            if let Some(peer) = member.peer {
+                cx.machine.remove_peer(&peer);
+            }
+        }
+    }
+
+    /// Closes members whose negotiation failed by a fault of ours.
+    fn close_failed(&mut self, cx: &mut Context<'_>) {
+        while let Some(id) = self.failed.pop() {
+            self.leave(&id, CloseReason::InternalError, cx);
+        }
+    }
+
+    fn next_track_id(&mut self) -> TrackId {
+        self.next_track += 1;
+        TrackId(self.next_track)
+    }
+
+    /// A peer with a transport of its own, or `None` when the shard has no more.
+    fn new_peer(&mut self, member: &MemberId, cx: &mut Context<'_>) -> Option<Peer> {
+        let (transport, ice) = cx.machine.add_transport(cx.now, &self.id, member, cx.rng)?;
+        let config = NegotiationConfig {
+            session_id: cx.rng.next_u64() >> 2,
+            ice: IceParams {
+                ufrag: ice.ufrag,
+                pwd: ice.pwd,
+            },
+            fingerprint: cx.config.fingerprint,
+            candidates: cx.config.candidates.clone(),
+            codecs: cx.config.codecs.clone(),
+            extensions: NegotiationConfig::EXTENSIONS.to_vec(),
+            simulcast: false,
+        };
+        self.next_peer += 1;
+        Some(Peer {
+            id: PeerId(self.next_peer),
+            transport,
+            negotiation: Negotiation::new(config),
+            phase: Phase::Stable,
+            announced: false,
+            renegotiate: false,
+            restart_ice: false,
+            sends: BTreeMap::new(),
+            recvs: BTreeMap::new(),
+            recv_ids: BTreeMap::new(),
+            echo: BTreeSet::new(),
+            retired_downs: Vec::new(),
+            removed: Vec::new(),
+        })
+    }
+}

@@ -1,1 +1,346 @@
 //! The shard as a state machine: datagrams, commands and time in; datagrams and events out.
+//!
+//! One core owns one [`Shard`] with its rooms and their media. It does no IO, reads no clock, and two shards given the
+//! same seed and inputs send the same bytes. A panic in one room's code closes that room only (threats.md rule 10).
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use rand_chacha::ChaCha20Rng;
+
+use crate::bus::client::{Capabilities, CloseReason, Event};
+use crate::bus::shard::{ShardCommand, ShardEvent};
+use crate::bus::spec::RoomSpec;
+use crate::error::DropReason;
+use crate::id::{MemberId, RoomId, SessionId, ShardId};
+use crate::limits::ROOMS_PER_SHARD_MAX;
+use crate::metrics::{ShardCounters, ShardSnapshot};
+use crate::room::machine::{Machine, MachineConfig, Turn};
+use crate::room::{Context, Room, RoomConfig, RoomError};
+use crate::time::{Anchor, Time};
+use crate::transmit::TransmitQueue;
+
+/// What a shard is made with.
+pub struct ShardConfig {
+    /// Which shard it is.
+    pub id: ShardId,
+    /// Settings of its rooms.
+    pub room: RoomConfig,
+    /// Settings of its transports.
+    pub machine: MachineConfig,
+}
+
+/// Who joins, and as what.
+struct Joining<'a> {
+    session: SessionId,
+    member: &'a MemberId,
+    spec: &'a Arc<RoomSpec>,
+    capabilities: Capabilities,
+}
+
+/// One core's rooms and media.
+#[derive(Debug)]
+pub struct Shard {
+    id: ShardId,
+    config: RoomConfig,
+    rooms: BTreeMap<RoomId, Room>,
+    machine: Machine,
+    rng: ChaCha20Rng,
+    counters: ShardCounters,
+    events: VecDeque<ShardEvent>,
+    last_tick: Time,
+}
+
+impl Shard {
+    /// A shard without rooms. All its randomness comes from `rng`.
+    pub fn new(config: ShardConfig, anchor: Anchor, mut rng: ChaCha20Rng) -> Self {
+        Self {
+            id: config.id,
+            config: config.room,
+            rooms: BTreeMap::new(),
+            machine: Machine::new(config.machine, anchor, &mut rng),
+            rng,
+            counters: ShardCounters::default(),
+            events: VecDeque::new(),
+            last_tick: Time::ZERO,
+        }
+    }
+
+    /// Takes a command in.
+    pub fn handle_command(&mut self, now: Time, command: ShardCommand, tx: &mut TransmitQueue) {
+        match command {
+            ShardCommand::Join {
+                session,
+                room,
+                member,
+                spec,
+                capabilities,
+            } => {
+                let joining = Joining {
+                    session,
+                    member: &member,
+                    spec: &spec,
+                    capabilities,
+                };
+                self.join(now, &room, joining, tx);
+            }
+            ShardCommand::Client {
+                session,
+                room,
+                member,
+                command,
+            } => {
+                let name = command.name();
+                let result = self.with_room(now, tx, &room, |room, cx| {
+                    room.command(session, &member, command, cx)
+                });
+                if let Some(Err(error)) = result {
+                    self.counters.commands_refused += 1;
+                    tracing::info!(%room, %member, command = name, %error, "command refused");
+                }
+            }
+            ShardCommand::Lost {
+                session,
+                room,
+                member,
+            } => {
+                self.with_room(now, tx, &room, |room, _| room.lost(session, &member));
+            }
+            ShardCommand::Leave {
+                room,
+                member,
+                reason,
+            } => {
+                self.with_room(now, tx, &room, |room, cx| room.leave(&member, reason, cx));
+                self.close_if_empty(&room);
+            }
+            ShardCommand::Shutdown => self.shutdown(now, tx),
+        }
+    }
+
+    fn join(&mut self, now: Time, room_id: &RoomId, joining: Joining<'_>, tx: &mut TransmitQueue) {
+        let Joining {
+            session,
+            member,
+            spec,
+            capabilities,
+        } = joining;
+        let known = self.rooms.contains_key(room_id);
+        if !known && self.rooms.len() < ROOMS_PER_SHARD_MAX {
+            self.rooms
+                .insert(room_id.clone(), Room::new(room_id.clone()));
+        }
+        let result = self.with_room(now, tx, room_id, |room, cx| {
+            room.join(session, member, spec, capabilities, cx)
+        });
+        let refusal = match result {
+            Some(Ok(())) => return,
+            Some(Err(error)) => error,
+            None => RoomError::Full,
+        };
+        tracing::info!(room = %room_id, %member, error = %refusal, "join refused");
+        self.events.push_back(ShardEvent::Client {
+            session,
+            room: room_id.clone(),
+            event: Event::RoomLeft {
+                close_reason: match refusal {
+                    RoomError::NotInSpec(_) => CloseReason::Rejected,
+                    _ => CloseReason::Evicted,
+                },
+            },
+        });
+        self.close_if_empty(room_id);
+    }
+
+    /// Runs `act` on a room behind a panic guard; `None` when there is no such room, or no more.
+    fn with_room<T>(
+        &mut self,
+        now: Time,
+        tx: &mut TransmitQueue,
+        id: &RoomId,
+        act: impl FnOnce(&mut Room, &mut Context<'_>) -> T,
+    ) -> Option<T> {
+        let room = self.rooms.get_mut(id)?;
+        let mut cx = Context {
+            now,
+            shard: self.id,
+            config: &self.config,
+            machine: &mut self.machine,
+            rng: &mut self.rng,
+            events: &mut self.events,
+            tx,
+            counters: &mut self.counters,
+        };
+        // The room is thrown away after a panic, and every slab operation of the machine is complete in itself.
+        match catch_unwind(AssertUnwindSafe(|| act(room, &mut cx))) {
+            Ok(value) => Some(value),
+            Err(_) => {
+                self.close_panicked(now, tx, id);
+                None
+            }
+        }
+    }
+
+    /// Closes a room whose code panicked; the rest of the shard goes on.
+    fn close_panicked(&mut self, now: Time, tx: &mut TransmitQueue, id: &RoomId) {
+        tracing::error!(room = %id, "a fault in this room's code; the room is closed, others go on");
+        self.counters.rooms_panicked += 1;
+        let Some(mut room) = self.rooms.remove(id) else {
+            return;
+        };
+        let mut cx = Context {
+            now,
+            shard: self.id,
+            config: &self.config,
+            machine: &mut self.machine,
+            rng: &mut self.rng,
+            events: &mut self.events,
+            tx,
+            counters: &mut self.counters,
+        };
+        let closed = catch_unwind(AssertUnwindSafe(|| {
+            room.close(CloseReason::InternalError, &mut cx);
+        }));
+        if closed.is_err() {
+            tracing::error!(room = %id, "closing the room failed too; its transports end with their consent");
+        }
+        self.machine.remove_room(id);
+        self.room_closed(id);
+    }
+
+    fn close_if_empty(&mut self, id: &RoomId) {
+        if self.rooms.get(id).is_some_and(Room::is_empty) {
+            self.rooms.remove(id);
+            self.room_closed(id);
+        }
+    }
+
+    fn room_closed(&mut self, id: &RoomId) {
+        self.events.push_back(ShardEvent::RoomClosed {
+            shard: self.id,
+            room: id.clone(),
+        });
+    }
+
+    fn shutdown(&mut self, now: Time, tx: &mut TransmitQueue) {
+        let ids: Vec<RoomId> = self.rooms.keys().cloned().collect();
+        for id in ids {
+            self.with_room(now, tx, &id, |room, cx| {
+                room.close(CloseReason::Evicted, cx)
+            });
+            self.close_if_empty(&id);
+        }
+        self.events.push_back(ShardEvent::Stopped(self.id));
+    }
+
+    /// Takes a datagram in, and overwrites it: media is opened in place.
+    pub fn handle_datagram(
+        &mut self,
+        now: Time,
+        from: SocketAddr,
+        datagram: &mut [u8],
+        tx: &mut TransmitQueue,
+    ) {
+        self.counters.datagrams_in += 1;
+        self.counters.bytes_in += datagram.len() as u64;
+        let mut turn = Turn {
+            now,
+            tx,
+            counters: &mut self.counters,
+        };
+        let machine = &mut self.machine;
+        let done = catch_unwind(AssertUnwindSafe(|| {
+            machine.handle_datagram(from, datagram, &mut turn)
+        }));
+        match done {
+            Ok(Ok(true)) => self.counters.packets_used += 1,
+            Ok(Ok(false)) => self.counters.consumed += 1,
+            Ok(Err(reason)) => self.counters.drop_in(reason),
+            Err(_) => {
+                self.counters.drop_in(DropReason::RoomPanicked);
+                if let Some(room) = self.machine.room_of(from) {
+                    self.close_panicked(now, tx, &room);
+                }
+            }
+        }
+        self.drain_machine(now, tx);
+    }
+
+    /// A datagram that was longer than a datagram may be.
+    pub fn handle_truncated(&mut self) {
+        self.counters.datagrams_in += 1;
+        self.counters.drop_in(DropReason::BadLength);
+    }
+
+    /// Lets time do its work: retries, reports, consent.
+    pub fn handle_timeout(&mut self, now: Time, tx: &mut TransmitQueue) {
+        if self.poll_timeout().is_none_or(|due| due > now) {
+            return;
+        }
+        self.last_tick = now;
+        let mut turn = Turn {
+            now,
+            tx,
+            counters: &mut self.counters,
+        };
+        self.machine.tick(&mut turn);
+        self.drain_machine(now, tx);
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) wants to be called; `None`: not before something happens.
+    pub fn poll_timeout(&self) -> Option<Time> {
+        self.machine.next_tick(self.last_tick)
+    }
+
+    /// What the machine found out about members: their transports failed.
+    fn drain_machine(&mut self, now: Time, tx: &mut TransmitQueue) {
+        while let Some(ended) = self.machine.poll_ended() {
+            self.with_room(now, tx, &ended.room, |room, cx| {
+                room.transport_ended(&ended.member, ended.transport, cx);
+            });
+        }
+    }
+
+    /// The next event for signalling.
+    pub fn poll_event(&mut self) -> Option<ShardEvent> {
+        self.events.pop_front()
+    }
+
+    /// Counters since the start.
+    pub fn counters(&self) -> &ShardCounters {
+        &self.counters
+    }
+
+    /// Adds what `io` counted: sent datagrams and their bytes.
+    pub fn count_sent(&mut self, datagrams: u64, bytes: u64) {
+        self.counters.datagrams_out += datagrams;
+        self.counters.bytes_out += bytes;
+    }
+
+    /// Rooms by id, for tests and the simulation's invariants.
+    pub fn rooms(&self) -> impl Iterator<Item = (&RoomId, &Room)> {
+        self.rooms.iter()
+    }
+
+    /// Media state, for tests and the simulation's invariants.
+    pub fn machine(&self) -> &Machine {
+        &self.machine
+    }
+
+    /// What the shard tells once a second. `busy_ratio`: share of the time its loop worked, 0.0–1.0.
+    pub fn snapshot(&self, busy_ratio: f64) -> ShardSnapshot {
+        let (transports, up_tracks, down_tracks) = self.machine.sizes();
+        ShardSnapshot {
+            shard: self.id,
+            counters: self.counters,
+            rooms: self.rooms.len() as u32,
+            members: self.rooms.values().map(Room::len).sum::<usize>() as u32,
+            transports,
+            up_tracks,
+            down_tracks,
+            busy_ratio,
+        }
+    }
+}

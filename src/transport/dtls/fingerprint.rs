@@ -72,6 +72,16 @@ pub struct Fingerprint {
 }
 
 impl Fingerprint {
+    /// From a digest; `None` when it has not the hash's length.
+    pub fn from_digest(hash: HashFunction, digest: &[u8]) -> Option<Fingerprint> {
+        if digest.len() != hash.algorithm().output_len() {
+            return None;
+        }
+        let mut bytes = [0; 64];
+        bytes.get_mut(..digest.len())?.copy_from_slice(digest);
+        Some(Fingerprint { hash, bytes })
+    }
+
     /// Of a certificate in DER.
     pub fn of(hash: HashFunction, certificate: &[u8]) -> Fingerprint {
         let digest = digest::digest(hash.algorithm(), certificate);

@@ -1,0 +1,159 @@
+//! Tells every client what changed, one negotiation at a time (`docs/protocol.md`, negotiation).
+//!
+//! The server alone decides when to negotiate: the client offers when it gains send tracks, the server otherwise.
+//! Changes that need a negotiation wait until the peer is stable; mute and enable patches never wait.
+
+use crate::bus::client::{ConnectionMode, Event, NegotiationRole, PeerUpdate, Track};
+use crate::bus::spec::MemberSpec;
+use crate::id::MemberId;
+use crate::room::describe::{full_patch, patch};
+use crate::room::model::{Peer, Phase};
+use crate::room::negotiation::NegotiationError;
+use crate::room::{Context, Room};
+
+/// How often clients send statistics, ms.
+pub(super) const STATS_SCRAPE_INTERVAL_MS: u32 = 1000;
+
+impl Room {
+    /// Sends every member what it has yet to be told.
+    pub(super) fn announce_all(&mut self, cx: &mut Context<'_>) {
+        let decodable = self.decodable_by_source();
+        self.mark_undecodable(&decodable);
+        let ids: Vec<MemberId> = self.members.keys().cloned().collect();
+        for id in &ids {
+            self.announce(id, cx);
+        }
+    }
+
+    /// Sends one member what it has yet to be told.
+    pub(super) fn announce(&mut self, id: &MemberId, cx: &mut Context<'_>) {
+        let room = self.id.clone();
+        let Some(member) = self.members.get_mut(id) else {
+            return;
+        };
+        let Some(session) = member.listener() else {
+            return;
+        };
+        let Some(peer) = member.peer.as_mut() else {
+            return;
+        };
+        let event = if peer.announced {
+            update_event(peer)
+        } else {
+            created_event(peer, &member.spec).map(Some)
+        };
+        match event {
+            Ok(Some(event)) => cx.send(session, &room, event),
+            Ok(None) => {}
+            Err(error) => {
+                // A fault of ours: the member is closed rather than left without media.
+                tracing::warn!(%room, member = %id, %error, "no session description; member closed");
+                self.failed.push(id.clone());
+            }
+        }
+    }
+}
+
+/// `PeerCreated` with every track and the role.
+fn created_event(peer: &mut Peer, spec: &MemberSpec) -> Result<Event, NegotiationError> {
+    let role = open_negotiation(peer)?;
+    let tracks = describe_unannounced(peer);
+    peer.announced = true;
+    Ok(Event::PeerCreated {
+        peer_id: peer.id,
+        negotiation_role: role,
+        connection_mode: ConnectionMode::Sfu,
+        tracks,
+        ice_servers: spec.ice_servers.clone(),
+        force_relay: spec.force_relay,
+        stats_scrape_interval_ms: STATS_SCRAPE_INTERVAL_MS,
+    })
+}
+
+/// `PeerUpdated` with what changed, or nothing.
+fn update_event(peer: &mut Peer) -> Result<Option<Event>, NegotiationError> {
+    let mut updates = patches(peer);
+    let mut negotiation_role = None;
+    if peer.phase == Phase::Stable && peer.needs_negotiation() {
+        updates.extend(peer.removed.drain(..).map(PeerUpdate::Removed));
+        if peer.restart_ice {
+            updates.push(PeerUpdate::IceRestart);
+        }
+        negotiation_role = Some(open_negotiation(peer)?);
+        updates.extend(
+            describe_unannounced(peer)
+                .into_iter()
+                .map(PeerUpdate::Added),
+        );
+    }
+    if updates.is_empty() && negotiation_role.is_none() {
+        return Ok(None);
+    }
+    Ok(Some(Event::PeerUpdated {
+        peer_id: peer.id,
+        updates,
+        negotiation_role,
+    }))
+}
+
+/// Starts a negotiation: decides who offers, and makes the offer if it is ours.
+pub(super) fn open_negotiation(peer: &mut Peer) -> Result<NegotiationRole, NegotiationError> {
+    let gains_send = peer.sends.values().any(|t| t.told.is_none());
+    let wanted = peer.wanted_tracks();
+    peer.negotiation.set_wanted(wanted);
+    let client_offers = gains_send || peer.renegotiate;
+    peer.renegotiate = false;
+    peer.restart_ice = false;
+    if client_offers {
+        peer.phase = Phase::AwaitsOffer;
+        return Ok(NegotiationRole::Offerer);
+    }
+    let offer = peer.negotiation.make_offer()?;
+    peer.phase = Phase::AwaitsAnswer;
+    Ok(NegotiationRole::Answerer(offer))
+}
+
+/// Tracks the client does not know yet, marked as told.
+fn describe_unannounced(peer: &mut Peer) -> Vec<Track> {
+    let mut out = Vec::new();
+    for (id, track) in peer.sends.iter_mut().filter(|(_, t)| t.told.is_none()) {
+        track.told = Some(track.truth());
+        let mid = peer.negotiation.mid_of(*id).map(str::to_owned);
+        out.push(track.describe(*id, mid));
+    }
+    for (id, track) in peer.recvs.iter_mut().filter(|(_, t)| t.told.is_none()) {
+        track.told = Some(track.truth());
+        let mid = peer.negotiation.mid_of(*id).map(str::to_owned);
+        out.push(track.describe(*id, mid));
+    }
+    out
+}
+
+/// Patches of announced tracks that changed or are echoed, marked as told.
+fn patches(peer: &mut Peer) -> Vec<PeerUpdate> {
+    let mut out = Vec::new();
+    let echo = std::mem::take(&mut peer.echo);
+    let sends = peer
+        .sends
+        .iter_mut()
+        .map(|(id, t)| (*id, t.truth(), &mut t.told));
+    let recvs = peer
+        .recvs
+        .iter_mut()
+        .map(|(id, t)| (*id, t.truth(), &mut t.told));
+    for (id, truth, told) in sends.chain(recvs) {
+        let Some(known) = told.as_mut() else {
+            continue;
+        };
+        let update = if echo.contains(&id) {
+            Some(full_patch(id, known, &truth))
+        } else {
+            patch(id, known, &truth)
+        };
+        if let Some(update) = update {
+            *known = truth;
+            out.push(update);
+        }
+    }
+    out
+}

@@ -1,0 +1,271 @@
+//! What members ask for: joining, leaving, descriptions, patches, resynchronisation.
+//!
+//! Bad input never ends a room: it is refused, counted by the caller, and told where the protocol has words for it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::bus::client::{Capabilities, CloseReason, Command, Event, TrackPatchCommand};
+use crate::bus::spec::RoomSpec;
+use crate::id::{MemberId, PeerId, SessionId, TrackId};
+use crate::limits::MEMBERS_PER_ROOM_MAX;
+use crate::room::model::{Member, Peer, Phase};
+use crate::room::negotiation::{NegotiationError, OfferContext};
+use crate::room::{Context, Room, RoomError};
+
+impl Room {
+    /// A checked member comes in, or back.
+    pub fn join(
+        &mut self,
+        session: SessionId,
+        id: &MemberId,
+        spec: &Arc<RoomSpec>,
+        capabilities: Capabilities,
+        cx: &mut Context<'_>,
+    ) -> Result<(), RoomError> {
+        let Some(member_spec) = spec.member(id) else {
+            return Err(RoomError::NotInSpec(id.clone()));
+        };
+        let full = self.members.len() >= MEMBERS_PER_ROOM_MAX;
+        let is_reconnect = match self.members.get_mut(id) {
+            Some(member) => {
+                member.session = Some(session);
+                member.awaits_sync = true;
+                member.capabilities = capabilities;
+                true
+            }
+            None if full => return Err(RoomError::Full),
+            None => {
+                let member = Member {
+                    spec: member_spec.clone(),
+                    session: Some(session),
+                    awaits_sync: false,
+                    capabilities,
+                    peer: None,
+                };
+                self.members.insert(id.clone(), member);
+                false
+            }
+        };
+        let event = Event::RoomJoined {
+            member_id: id.clone(),
+            is_reconnect,
+            shard: cx.shard,
+        };
+        cx.send(session, &self.id, event);
+        self.refresh(cx);
+        Ok(())
+    }
+
+    /// The member's socket is gone; its media stays. Ignored when another session speaks for it by now.
+    pub fn lost(&mut self, session: SessionId, id: &MemberId) {
+        if let Some(member) = self.members.get_mut(id)
+            && member.session == Some(session)
+        {
+            member.session = None;
+            member.awaits_sync = false;
+        }
+    }
+
+    /// The member is out; its client is told if it listens.
+    pub fn leave(&mut self, id: &MemberId, reason: CloseReason, cx: &mut Context<'_>) {
+        let Some(member) = self.members.remove(id) else {
+            return;
+        };
+        if let Some(session) = member.session {
+            let event = Event::RoomLeft {
+                close_reason: reason,
+            };
+            cx.send(session, &self.id, event);
+        }
+        if let Some(peer) = member.peer {
+            cx.machine.remove_peer(&peer);
+        }
+        self.refresh(cx);
+    }
+
+    /// A command of a joined member.
+    pub fn command(
+        &mut self,
+        session: SessionId,
+        id: &MemberId,
+        command: Command,
+        cx: &mut Context<'_>,
+    ) -> Result<(), RoomError> {
+        let member = self
+            .members
+            .get(id)
+            .filter(|m| m.session == Some(session))
+            .ok_or_else(|| RoomError::NotJoined(id.clone()))?;
+        if member.awaits_sync && !matches!(command, Command::SynchronizeMe { .. }) {
+            return Err(RoomError::AwaitsSync(id.clone()));
+        }
+        match command {
+            Command::MakeSdpOffer {
+                peer_id,
+                sdp_offer,
+                mids,
+                transceivers_statuses,
+            } => self.client_offer(id, peer_id, sdp_offer, &mids, &transceivers_statuses, cx),
+            Command::MakeSdpAnswer {
+                peer_id,
+                sdp_answer,
+                transceivers_statuses,
+            } => self.client_answer(id, peer_id, sdp_answer, &transceivers_statuses, cx),
+            Command::UpdateTracks {
+                peer_id,
+                tracks_patches,
+            } => self.update_tracks(id, peer_id, &tracks_patches, cx),
+            Command::SynchronizeMe { state } => self.synchronize(id, &state, cx),
+            // An ICE-lite agent learns addresses from checks alone (RFC 8445 section 2.5).
+            Command::SetIceCandidate { peer_id, .. }
+            | Command::AddPeerConnectionMetrics { peer_id, .. } => {
+                self.peer(id, peer_id).map(|_| ())
+            }
+            Command::JoinRoom { .. } | Command::LeaveRoom { .. } => Err(RoomError::NotForRoom),
+        }
+    }
+
+    /// The peer `peer_id` of `member`.
+    pub(super) fn peer(
+        &mut self,
+        member: &MemberId,
+        peer_id: PeerId,
+    ) -> Result<&mut Peer, RoomError> {
+        self.members
+            .get_mut(member)
+            .and_then(|m| m.peer.as_mut())
+            .filter(|p| p.id == peer_id)
+            .ok_or(RoomError::NoSuchPeer(peer_id))
+    }
+
+    fn client_offer(
+        &mut self,
+        id: &MemberId,
+        peer_id: PeerId,
+        sdp: String,
+        mids: &BTreeMap<TrackId, String>,
+        statuses: &BTreeMap<TrackId, bool>,
+        cx: &mut Context<'_>,
+    ) -> Result<(), RoomError> {
+        let decodable = self.decodable_by_source();
+        let room = self.id.clone();
+        let peer = self.peer(id, peer_id)?;
+        if peer.phase != Phase::AwaitsOffer {
+            return Err(RoomError::NotAsked("an offer"));
+        }
+        let offer_context = OfferContext {
+            decodable: peer.decodable(id, &decodable),
+            fresh_ice: None,
+        };
+        let answer = peer
+            .negotiation
+            .handle_offer(&sdp, mids, &offer_context)?
+            .sdp;
+        peer.phase = Phase::Stable;
+        take_statuses(peer, statuses);
+        if let Some(session) = self.members.get(id).and_then(Member::listener) {
+            let applied = Event::LocalDescriptionApplied {
+                peer_id,
+                sdp_offer: sdp,
+            };
+            cx.send(session, &room, applied);
+            let made = Event::SdpAnswerMade {
+                peer_id,
+                sdp_answer: answer,
+            };
+            cx.send(session, &room, made);
+        }
+        self.negotiated(id, cx);
+        Ok(())
+    }
+
+    fn client_answer(
+        &mut self,
+        id: &MemberId,
+        peer_id: PeerId,
+        sdp: String,
+        statuses: &BTreeMap<TrackId, bool>,
+        cx: &mut Context<'_>,
+    ) -> Result<(), RoomError> {
+        let room = self.id.clone();
+        let peer = self.peer(id, peer_id)?;
+        if peer.phase != Phase::AwaitsAnswer {
+            return Err(RoomError::NotAsked("an answer"));
+        }
+        peer.negotiation.handle_answer(&sdp)?;
+        peer.phase = Phase::Stable;
+        take_statuses(peer, statuses);
+        if let Some(session) = self.members.get(id).and_then(Member::listener) {
+            let applied = Event::LocalDescriptionApplied {
+                peer_id,
+                sdp_offer: sdp,
+            };
+            cx.send(session, &room, applied);
+        }
+        self.negotiated(id, cx);
+        Ok(())
+    }
+
+    /// A negotiation has ended: set media up, then tell what had to wait.
+    fn negotiated(&mut self, id: &MemberId, cx: &mut Context<'_>) {
+        self.apply_negotiated(id, cx);
+        self.reconcile(cx);
+        let decodable = self.decodable_by_source();
+        self.mark_undecodable(&decodable);
+        self.announce(id, cx);
+        self.close_failed(cx);
+    }
+
+    fn update_tracks(
+        &mut self,
+        id: &MemberId,
+        peer_id: PeerId,
+        patches: &[TrackPatchCommand],
+        cx: &mut Context<'_>,
+    ) -> Result<(), RoomError> {
+        let peer = self.peer(id, peer_id)?;
+        for patch in patches {
+            apply_patch(peer, patch)?;
+        }
+        // The client waits for the authoritative state of what it asked for, refused or not.
+        peer.echo.extend(patches.iter().map(|p| p.id));
+        self.refresh(cx);
+        Ok(())
+    }
+}
+
+/// Takes one patch in. A required track stays enabled, whatever is asked.
+pub(super) fn apply_patch(peer: &mut Peer, patch: &TrackPatchCommand) -> Result<(), RoomError> {
+    if let Some(track) = peer.sends.get_mut(&patch.id) {
+        if let Some(enabled) = patch.enabled {
+            track.enabled = enabled || track.required;
+        }
+        if let Some(muted) = patch.muted {
+            track.muted = muted;
+        }
+        return Ok(());
+    }
+    let Some(track) = peer.recvs.get_mut(&patch.id) else {
+        return Err(RoomError::NoSuchTrack(patch.id));
+    };
+    if let Some(enabled) = patch.enabled {
+        track.enabled = enabled || track.required;
+    }
+    Ok(())
+}
+
+/// What the client says of its own send tracks: whether they have media.
+fn take_statuses(peer: &mut Peer, statuses: &BTreeMap<TrackId, bool>) {
+    for (id, publishing) in statuses {
+        if let Some(track) = peer.sends.get_mut(id) {
+            track.publishing = *publishing;
+        }
+    }
+}
+
+impl From<NegotiationError> for RoomError {
+    fn from(error: NegotiationError) -> Self {
+        RoomError::Negotiation(error)
+    }
+}

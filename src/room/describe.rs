@@ -1,0 +1,214 @@
+//! Keeps the description consistent: who receives which source, and what every client has yet to be told.
+//!
+//! [`Room::refresh`] is idempotent: it may run after every change and does nothing when nothing changed.
+
+use std::collections::BTreeMap;
+
+use crate::bus::client::{PeerUpdate, TrackPatchEvent};
+use crate::id::{MemberId, TrackId};
+use crate::room::model::{Member, Peer, RecvTrack, SendTrack, Source, Told};
+use crate::room::{Context, Room};
+
+/// State of a published source that its receivers mirror.
+#[derive(Debug, Clone)]
+struct Published {
+    enabled: bool,
+    muted: bool,
+    required: bool,
+}
+
+/// Sources by publisher.
+type Catalogue = BTreeMap<(MemberId, Source), Published>;
+
+impl Room {
+    /// Brings tracks of all members in line with who is there and who plays what.
+    pub(super) fn refresh_tracks(&mut self, cx: &mut Context<'_>) {
+        self.ensure_send_tracks(cx);
+        let catalogue = self.catalogue();
+        let ids: Vec<MemberId> = self.members.keys().cloned().collect();
+        for id in &ids {
+            self.refresh_recv_tracks(id, &catalogue, cx);
+        }
+        self.refresh_receivers();
+    }
+
+    /// Gives every member a peer and the send tracks of its publish endpoints.
+    fn ensure_send_tracks(&mut self, cx: &mut Context<'_>) {
+        let ids: Vec<MemberId> = self.members.keys().cloned().collect();
+        for id in ids {
+            let Some(member) = self.members.get(&id) else {
+                continue;
+            };
+            if member.peer.is_some() {
+                continue;
+            }
+            let sources = member.sources();
+            let plays_somebody = self
+                .members
+                .iter()
+                .any(|(other, m)| other != &id && plays_any(member, other, m));
+            if sources.is_empty() && !plays_somebody {
+                continue;
+            }
+            let Some(mut peer) = self.new_peer(&id, cx) else {
+                continue;
+            };
+            for (source, required) in sources {
+                let track = SendTrack::new(source, required);
+                peer.sends.insert(self.next_track_id(), track);
+            }
+            if let Some(member) = self.members.get_mut(&id) {
+                member.peer = Some(peer);
+            }
+        }
+    }
+
+    fn catalogue(&self) -> Catalogue {
+        let mut out = Catalogue::new();
+        for (id, member) in &self.members {
+            let sends = member.peer.iter().flat_map(|p| p.sends.values());
+            for send in sends {
+                let published = Published {
+                    enabled: send.enabled,
+                    muted: send.muted,
+                    required: send.required,
+                };
+                out.insert((id.clone(), send.source.clone()), published);
+            }
+        }
+        out
+    }
+
+    fn refresh_recv_tracks(&mut self, id: &MemberId, catalogue: &Catalogue, cx: &mut Context<'_>) {
+        let mut missing = Vec::new();
+        {
+            let Some(member) = self.members.get_mut(id) else {
+                return;
+            };
+            let Some(mut peer) = member.peer.take() else {
+                return;
+            };
+            drop_gone_tracks(&mut peer, catalogue);
+            for ((publisher, source), published) in catalogue {
+                if publisher == id || !member.plays(publisher, &source.endpoint) {
+                    continue;
+                }
+                let known = peer.recv_ids.get(&(publisher.clone(), source.clone()));
+                match known.and_then(|id| peer.recvs.get_mut(id)) {
+                    Some(track) => mirror(track, published),
+                    None => missing.push((publisher.clone(), source.clone(), published.clone())),
+                }
+            }
+            member.peer = Some(peer);
+        }
+        for (publisher, source, published) in missing {
+            let track_id = self.next_track_id();
+            let ssrc = cx.new_ssrc();
+            let rtx_ssrc = source.video.then(|| cx.new_ssrc());
+            let peer = self.members.get_mut(id).and_then(|m| m.peer.as_mut());
+            if let Some(peer) = peer {
+                let key = (publisher.clone(), source.clone());
+                peer.recv_ids.insert(key, track_id);
+                peer.recvs.insert(
+                    track_id,
+                    RecvTrack {
+                        publisher,
+                        source,
+                        publisher_enabled: published.enabled,
+                        muted: published.muted,
+                        required: published.required,
+                        enabled: true,
+                        ssrc,
+                        rtx_ssrc,
+                        down: None,
+                        told: None,
+                    },
+                );
+            }
+        }
+    }
+
+    /// Writes into every send track who receives it, and whether anybody wants it.
+    fn refresh_receivers(&mut self) {
+        let mut receivers: BTreeMap<(MemberId, Source), (Vec<MemberId>, bool)> = BTreeMap::new();
+        for (id, member) in &self.members {
+            for recv in member.peer.iter().flat_map(|p| p.recvs.values()) {
+                let key = (recv.publisher.clone(), recv.source.clone());
+                let entry = receivers.entry(key).or_default();
+                entry.0.push(id.clone());
+                entry.1 |= recv.enabled;
+            }
+        }
+        for (id, member) in &mut self.members {
+            for send in member.peer.iter_mut().flat_map(|p| p.sends.values_mut()) {
+                let key = (id.clone(), send.source.clone());
+                let (list, wanted) = receivers.remove(&key).unwrap_or((Vec::new(), true));
+                send.receivers = list;
+                send.wanted = wanted;
+            }
+        }
+    }
+}
+
+fn plays_any(member: &Member, publisher_id: &MemberId, publisher: &Member) -> bool {
+    publisher
+        .spec
+        .publish
+        .keys()
+        .any(|endpoint| member.plays(publisher_id, endpoint))
+}
+
+fn mirror(track: &mut RecvTrack, published: &Published) {
+    track.publisher_enabled = published.enabled;
+    track.muted = published.muted;
+    track.required = published.required;
+}
+
+/// Takes out recv tracks whose publisher has left, remembering those the client knows.
+fn drop_gone_tracks(peer: &mut Peer, catalogue: &Catalogue) {
+    let gone: Vec<TrackId> = peer
+        .recvs
+        .iter()
+        .filter(|(_, t)| !catalogue.contains_key(&(t.publisher.clone(), t.source.clone())))
+        .map(|(id, _)| *id)
+        .collect();
+    for id in gone {
+        let Some(track) = peer.recvs.remove(&id) else {
+            continue;
+        };
+        let key = (track.publisher.clone(), track.source.clone());
+        peer.recv_ids.remove(&key);
+        if track.told.is_some() {
+            peer.removed.push(id);
+        }
+        peer.retired_downs.extend(track.down);
+    }
+}
+
+/// What changed between what the client knows and the truth.
+pub(super) fn patch(id: TrackId, told: &Told, truth: &Told) -> Option<PeerUpdate> {
+    if told == truth {
+        return None;
+    }
+    let mut patch = TrackPatchEvent::new(id);
+    if told.media_direction != truth.media_direction {
+        patch.media_direction = Some(truth.media_direction);
+    }
+    if told.muted != truth.muted {
+        patch.muted = Some(truth.muted);
+    }
+    if told.receivers != truth.receivers {
+        patch.receivers = Some(truth.receivers.clone());
+    }
+    Some(PeerUpdate::Updated(patch))
+}
+
+/// The whole state of a track, as a patch: the answer to a client's own patch.
+pub(super) fn full_patch(id: TrackId, told: &Told, truth: &Told) -> PeerUpdate {
+    PeerUpdate::Updated(TrackPatchEvent {
+        media_direction: Some(truth.media_direction),
+        muted: Some(truth.muted),
+        receivers: (told.receivers != truth.receivers).then(|| truth.receivers.clone()),
+        ..TrackPatchEvent::new(id)
+    })
+}

@@ -1,0 +1,226 @@
+//! RTCP both ways: subscribers' requests are answered here, publishers are asked and reported to.
+//!
+//! Feedback is budgeted (threats.md rule 8): key frames by `KeyFrameRequester`, retransmissions by `ResendBudget`.
+
+use std::net::SocketAddr;
+
+use crate::error::DropReason;
+use crate::id::{SlabKey, TransportKey, UpTrackKey};
+use crate::media::Stamp;
+use crate::room::machine::{Machine, Turn};
+use crate::wire::rtcp::{
+    Compound, CompoundWriter, Nack, Packet, ReportBlocks, SenderInfo, write_nack, write_pli,
+};
+
+impl Machine {
+    /// Takes one SRTCP compound of `key` in.
+    ///
+    /// # Errors
+    /// Why it was not used.
+    pub(super) fn receive_rtcp(
+        &mut self,
+        key: TransportKey,
+        from: SocketAddr,
+        datagram: &mut [u8],
+        turn: &mut Turn<'_>,
+    ) -> Result<(), DropReason> {
+        let link = self
+            .transports
+            .get_mut(key)
+            .ok_or(DropReason::UnknownSource)?;
+        let len = link.transport.open_rtcp(from, datagram)?;
+        let bytes = datagram.get(..len).ok_or(DropReason::RtcpMalformed)?;
+        let compound = Compound::parse(bytes).map_err(|_| DropReason::RtcpMalformed)?;
+        for packet in compound.packets().flatten() {
+            self.handle_rtcp(key, &packet, turn);
+        }
+        Ok(())
+    }
+
+    fn handle_rtcp(&mut self, key: TransportKey, packet: &Packet<'_>, turn: &mut Turn<'_>) {
+        match packet {
+            Packet::SenderReport { ssrc, info, blocks } => {
+                self.handle_sender_report(key, *ssrc, info, turn);
+                self.handle_report_blocks(key, blocks, turn);
+            }
+            Packet::ReceiverReport { blocks, .. } => self.handle_report_blocks(key, blocks, turn),
+            Packet::Nack(nack) => self.resend(key, nack, turn),
+            Packet::Pli { media_ssrc, .. } => self.want_key_frame(key, *media_ssrc, turn),
+            Packet::Fir(fir) => {
+                for entry in fir.entries() {
+                    self.want_key_frame(key, entry.ssrc, turn);
+                }
+            }
+            Packet::TransportFeedback(feedback) => {
+                if let Some(link) = self.transports.get_mut(key) {
+                    link.transport.handle_feedback(turn.now, feedback);
+                }
+            }
+            // A track ends by signalling or consent, never by RTCP; REMB is what TWCC replaced.
+            Packet::Bye(_) | Packet::Sdes(_) | Packet::Remb(_) | Packet::Unknown { .. } => {}
+        }
+    }
+
+    fn handle_sender_report(
+        &mut self,
+        key: TransportKey,
+        ssrc: u32,
+        info: &SenderInfo,
+        turn: &mut Turn<'_>,
+    ) {
+        let Some(link) = self.transports.get(key) else {
+            return;
+        };
+        let route = link.routes.iter().find(|r| r.ssrc == ssrc);
+        let Some(up) = route.and_then(|r| self.ups.get_mut(r.up)) else {
+            return;
+        };
+        // A retransmission stream's reports have another clock mapping: only the media stream's count.
+        if up.track.ssrc() != Some(ssrc) {
+            return;
+        }
+        let first = up.track.mapping().is_none();
+        let Some(clock) = self.clocks.get_mut(key.index()) else {
+            return;
+        };
+        up.track.handle_sender_report(turn.now, info, clock);
+        if first {
+            // Subscribers cannot align audio and video before our first report: send it now.
+            for down in &up.fan_out {
+                let subscriber = self.downs.get(*down).map(|d| d.transport);
+                if let Some(link) = subscriber.and_then(|s| self.transports.get_mut(s)) {
+                    link.reports_due = turn.now;
+                }
+            }
+        }
+    }
+
+    fn handle_report_blocks(
+        &mut self,
+        key: TransportKey,
+        blocks: &ReportBlocks<'_>,
+        turn: &mut Turn<'_>,
+    ) {
+        let Some(link) = self.transports.get_mut(key) else {
+            return;
+        };
+        for block in blocks.clone() {
+            let down = link.down(block.ssrc).and_then(|k| self.downs.get_mut(k));
+            if let Some(down) = down.filter(|d| d.track.ssrc() == block.ssrc) {
+                down.track
+                    .handle_report_block(turn.now, &block, &self.anchor);
+            }
+        }
+    }
+
+    /// A subscriber misses packets.
+    fn resend(&mut self, key: TransportKey, nack: &Nack<'_>, turn: &mut Turn<'_>) {
+        let Some(link) = self.transports.get_mut(key) else {
+            return;
+        };
+        let Some(down) = link
+            .down(nack.media_ssrc)
+            .and_then(|k| self.downs.get_mut(k))
+        else {
+            return;
+        };
+        let Some(up) = down.up.and_then(|k| self.ups.get(k)) else {
+            return;
+        };
+        let Some(to) = link.media_address() else {
+            return;
+        };
+        for sequence in nack.sequences().take(crate::limits::NACK_PER_PACKET_MAX) {
+            let sent =
+                down.track
+                    .resend(turn.now, sequence, &up.track)
+                    .and_then(|(rewrite, cached)| {
+                        let slot = turn.tx.reserve().ok_or(DropReason::TransmitFull)?;
+                        let stamp = Stamp {
+                            now: turn.now,
+                            transport_sequence: link.next_transport_sequence(turn.now),
+                        };
+                        let written = down.track.write_packet(
+                            &rewrite,
+                            &cached.fields,
+                            cached.descriptor,
+                            cached.payload,
+                            &stamp,
+                            slot,
+                        )?;
+                        link.transport
+                            .seal_rtp(slot, written.header_len, written.len)
+                    });
+            match sent {
+                Ok(len) => {
+                    turn.tx.commit(to, len);
+                    turn.counters.packets_retransmitted += 1;
+                }
+                Err(reason) => turn.counters.drop_out(reason),
+            }
+        }
+    }
+
+    /// A subscriber cannot decode.
+    fn want_key_frame(&mut self, key: TransportKey, media_ssrc: u32, turn: &mut Turn<'_>) {
+        let Some(link) = self.transports.get(key) else {
+            return;
+        };
+        let down = link.down(media_ssrc).and_then(|k| self.downs.get(k));
+        let Some(up_key) = down.and_then(|d| d.up) else {
+            return;
+        };
+        let Some(up) = self.ups.get_mut(up_key) else {
+            return;
+        };
+        up.track.request_key_frame();
+        let publisher = up.transport;
+        self.answer_publisher(publisher, up_key, turn);
+    }
+
+    /// Asks the publisher for what is due now: lost packets, a key frame.
+    pub(super) fn answer_publisher(
+        &mut self,
+        key: TransportKey,
+        up_key: UpTrackKey,
+        turn: &mut Turn<'_>,
+    ) {
+        let Some(up) = self.ups.get_mut(up_key) else {
+            return;
+        };
+        if up.track.poll_timeout().is_none_or(|due| due > turn.now) {
+            return;
+        }
+        let (Some(link), Some(ssrc)) = (self.transports.get_mut(key), up.track.ssrc()) else {
+            return;
+        };
+        let Some(to) = link.media_address() else {
+            return;
+        };
+        self.nack_scratch.clear();
+        up.track.nacks(turn.now, link.rtt(), &mut self.nack_scratch);
+        let key_frame = up.track.key_frame_due(turn.now);
+        let Some(slot) = turn.tx.reserve() else {
+            turn.counters.drop_out(DropReason::TransmitFull);
+            return;
+        };
+        let mut compound = CompoundWriter::new(slot);
+        let own = link.transport.rtcp_ssrc();
+        if !self.nack_scratch.is_empty()
+            && compound.push(|out| write_nack(out, own, ssrc, &self.nack_scratch))
+        {
+            turn.counters.nacks_sent += self.nack_scratch.len() as u64;
+        }
+        if key_frame && compound.push(|out| write_pli(out, own, ssrc)) {
+            turn.counters.key_frames_requested += 1;
+        }
+        let len = compound.len();
+        if len == 0 {
+            return;
+        }
+        match link.transport.seal_rtcp(slot, len) {
+            Ok(len) => turn.tx.commit(to, len),
+            Err(reason) => turn.counters.drop_out(reason),
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! `Link`: one peer's transport with everything needed to route its packets.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::error::DropReason;
+use crate::id::{DownTrackKey, MemberId, RoomId, Ssrc, UpTrackKey};
+use crate::limits::SSRCS_PER_PEER_MAX;
+use crate::time::Time;
+use crate::transport::Transport;
+use crate::wire::rtp::{ExtensionMap, Extensions};
+
+/// Where packets of an SSRC go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Route {
+    /// The publisher's SSRC.
+    pub ssrc: u32,
+    /// Its track.
+    pub up: UpTrackKey,
+}
+
+/// An m-section the publisher sends on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MidRoute {
+    /// Its mid.
+    pub mid: Box<[u8]>,
+    /// Its track.
+    pub up: UpTrackKey,
+}
+
+/// One peer's transport and its routes.
+#[derive(Debug)]
+pub struct Link {
+    /// ICE, DTLS, SRTP.
+    pub transport: Transport,
+    /// Room of the peer.
+    pub room: RoomId,
+    /// Member of the peer.
+    pub member: MemberId,
+    /// Header extensions of what the peer sends.
+    pub extensions: ExtensionMap,
+    /// By SSRC; at most [`SSRCS_PER_PEER_MAX`].
+    pub routes: Vec<Route>,
+    /// By mid.
+    pub mids: Vec<MidRoute>,
+    /// Tracks it publishes.
+    pub ups: Vec<UpTrackKey>,
+    /// Tracks it subscribes to, with the SSRCs of media and retransmissions, ascending by SSRC.
+    pub downs: Vec<(Ssrc, DownTrackKey)>,
+    /// The peer reads transport-wide sequence numbers.
+    pub counts_transport_sequence: bool,
+    /// When reports are due.
+    pub reports_due: Time,
+}
+
+/// Round trip assumed until checks or reports tell it.
+const RTT_DEFAULT: Duration = Duration::from_millis(100);
+
+impl Link {
+    /// Track of a packet: by SSRC, else by its mid, which is then remembered.
+    ///
+    /// # Errors
+    /// No track, or no room for another SSRC.
+    #[inline]
+    pub fn route(
+        &mut self,
+        ssrc: u32,
+        extensions: &Extensions,
+        packet: &[u8],
+    ) -> Result<UpTrackKey, DropReason> {
+        if let Some(route) = self.routes.iter().find(|r| r.ssrc == ssrc) {
+            return Ok(route.up);
+        }
+        let mid = extensions.mid(packet).ok_or(DropReason::RtpUnknownTrack)?;
+        let up = self
+            .mids
+            .iter()
+            .find(|m| m.mid.as_ref() == mid)
+            .map(|m| m.up)
+            .ok_or(DropReason::RtpUnknownTrack)?;
+        self.bind(ssrc, up)?;
+        Ok(up)
+    }
+
+    /// Remembers that `ssrc` belongs to `up`.
+    ///
+    /// # Errors
+    /// [`DropReason::TooManySsrcs`].
+    pub fn bind(&mut self, ssrc: u32, up: UpTrackKey) -> Result<(), DropReason> {
+        if let Some(route) = self.routes.iter_mut().find(|r| r.ssrc == ssrc) {
+            route.up = up;
+            return Ok(());
+        }
+        if self.routes.len() >= SSRCS_PER_PEER_MAX {
+            return Err(DropReason::TooManySsrcs);
+        }
+        self.routes.push(Route { ssrc, up });
+        Ok(())
+    }
+
+    /// Forgets a track the peer no longer publishes.
+    pub fn unpublish(&mut self, up: UpTrackKey) {
+        self.ups.retain(|u| *u != up);
+        self.routes.retain(|r| r.up != up);
+        self.mids.retain(|m| m.up != up);
+    }
+
+    /// Subscription with this SSRC, of media or retransmissions.
+    pub fn down(&self, ssrc: u32) -> Option<DownTrackKey> {
+        let at = self
+            .downs
+            .binary_search_by_key(&Ssrc(ssrc), |(s, _)| *s)
+            .ok()?;
+        self.downs.get(at).map(|(_, key)| *key)
+    }
+
+    /// Adds a subscription's SSRC.
+    pub fn subscribe(&mut self, ssrc: Ssrc, down: DownTrackKey) {
+        if let Err(at) = self.downs.binary_search_by_key(&ssrc, |(s, _)| *s) {
+            self.downs.insert(at, (ssrc, down));
+        }
+    }
+
+    /// Forgets a subscription.
+    pub fn unsubscribe(&mut self, down: DownTrackKey) {
+        self.downs.retain(|(_, key)| *key != down);
+    }
+
+    /// Where media goes, once there are keys and consent.
+    #[inline]
+    pub fn media_address(&self) -> Option<SocketAddr> {
+        if self.transport.is_connected() {
+            self.transport.send_address()
+        } else {
+            None
+        }
+    }
+
+    /// The transport-wide number of the next packet, if the peer wants one.
+    #[inline]
+    pub fn next_transport_sequence(&mut self, now: Time) -> Option<u16> {
+        self.counts_transport_sequence
+            .then(|| self.transport.next_transport_sequence(now))
+    }
+
+    /// Round trip to the peer, or a guess.
+    pub fn rtt(&self) -> Duration {
+        self.transport.round_trip().unwrap_or(RTT_DEFAULT)
+    }
+}

@@ -1,0 +1,282 @@
+//! The machine: media state of all rooms of a shard, in flat slabs, and the hot path through them.
+//!
+//! The description ([`crate::room::Room`]) is turned into this by `reconcile`; packets touch only this. Invariants: an
+//! address or ufrag in a map names a live transport; a key in a fan-out names a live down track, which names its up
+//! track; a transport's `ups` and `downs` are live. Nothing here allocates per packet.
+
+mod feedback;
+mod links;
+mod peers;
+mod receive;
+mod timers;
+
+use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
+
+use ahash::RandomState;
+use rand_chacha::ChaCha20Rng;
+use rand_core::RngCore;
+
+use crate::error::DropReason;
+use crate::id::{DownTrackKey, MemberId, RoomId, TransportKey, UpTrackKey};
+use crate::limits::{
+    DOWN_TRACKS_MAX, DTLS_DATAGRAM_BYTES_MAX, NACK_PER_PACKET_MAX, TRANSPORTS_MAX, UP_TRACKS_MAX,
+};
+use crate::media::{DownTrack, PublisherClock, UpTrack};
+use crate::metrics::ShardCounters;
+use crate::room::slab::Slab;
+use crate::time::{Anchor, Time};
+use crate::transmit::TransmitQueue;
+use crate::transport::TransportEvent;
+use crate::transport::dtls::{DtlsContext, DtlsProvider};
+use crate::transport::ice::IceCheck;
+use crate::wire::demux::{Protocol, classify};
+use crate::wire::stun;
+
+pub use links::{Link, MidRoute, Route};
+
+/// A published track and who gets it.
+#[derive(Debug)]
+pub struct UpEntry {
+    /// The track.
+    pub track: UpTrack,
+    /// Publisher.
+    pub transport: TransportKey,
+    /// Subscribers, ascending.
+    pub fan_out: Vec<DownTrackKey>,
+}
+
+/// A subscription.
+#[derive(Debug)]
+pub struct DownEntry {
+    /// The track.
+    pub track: DownTrack,
+    /// Subscriber.
+    pub transport: TransportKey,
+    /// What is forwarded, if the publisher is there.
+    pub up: Option<UpTrackKey>,
+}
+
+/// What the machine needs beside packets.
+pub struct Turn<'a> {
+    /// Now.
+    pub now: Time,
+    /// Outgoing datagrams.
+    pub tx: &'a mut TransmitQueue,
+    /// Counters of the shard.
+    pub counters: &'a mut ShardCounters,
+}
+
+/// What a machine is made with.
+pub struct MachineConfig {
+    /// Makes DTLS sessions with the server's certificate.
+    pub dtls: Box<dyn DtlsProvider>,
+}
+
+/// A transport that ended, and whose it was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ended {
+    /// Room of the peer.
+    pub room: RoomId,
+    /// Member of the peer.
+    pub member: MemberId,
+    /// The transport.
+    pub transport: TransportKey,
+}
+
+/// Media state of a shard.
+#[derive(Debug)]
+pub struct Machine {
+    pub(super) transports: Slab<TransportKey, Link>,
+    pub(super) ups: Slab<UpTrackKey, UpEntry>,
+    pub(super) downs: Slab<DownTrackKey, DownEntry>,
+    /// Publishers' clocks by transport: beside the links, so that a subscriber's reports can read them.
+    clocks: Vec<PublisherClock>,
+    by_address: HashMap<SocketAddr, TransportKey, RandomState>,
+    by_ufrag: HashMap<String, TransportKey, RandomState>,
+    dtls: DtlsContext,
+    anchor: Anchor,
+    next_up_id: u32,
+    ended: VecDeque<Ended>,
+    /// NACK list under construction, so that no packet allocates.
+    nack_scratch: Vec<u16>,
+}
+
+impl Machine {
+    /// A machine without media. Hash keys come from `rng`.
+    pub fn new(config: MachineConfig, anchor: Anchor, rng: &mut ChaCha20Rng) -> Self {
+        let mut hasher = || {
+            let mut seed = || rng.next_u64();
+            RandomState::with_seeds(seed(), seed(), seed(), seed())
+        };
+        Self {
+            transports: Slab::new(TRANSPORTS_MAX),
+            ups: Slab::new(UP_TRACKS_MAX),
+            downs: Slab::new(DOWN_TRACKS_MAX),
+            clocks: Vec::new(),
+            by_address: HashMap::with_hasher(hasher()),
+            by_ufrag: HashMap::with_hasher(hasher()),
+            dtls: DtlsContext::new(config.dtls),
+            anchor,
+            next_up_id: 0,
+            ended: VecDeque::new(),
+            nack_scratch: Vec::with_capacity(NACK_PER_PACKET_MAX),
+        }
+    }
+
+    /// Transports, up tracks and down tracks that live.
+    pub fn sizes(&self) -> (u32, u32, u32) {
+        (
+            self.transports.len() as u32,
+            self.ups.len() as u32,
+            self.downs.len() as u32,
+        )
+    }
+
+    /// Takes one datagram in. `Ok(true)`: media that was used; `Ok(false)`: anything else that was.
+    ///
+    /// # Errors
+    /// Why it went no further.
+    pub fn handle_datagram(
+        &mut self,
+        from: SocketAddr,
+        datagram: &mut [u8],
+        turn: &mut Turn<'_>,
+    ) -> Result<bool, DropReason> {
+        if datagram.is_empty() || datagram.len() > DTLS_DATAGRAM_BYTES_MAX {
+            return Err(DropReason::BadLength);
+        }
+        let protocol = classify(datagram).ok_or(DropReason::UnknownProtocol)?;
+        if protocol == Protocol::Stun {
+            return self.receive_stun(from, datagram, turn).map(|()| false);
+        }
+        let known = self.by_address.get(&from).copied();
+        let key = known.ok_or(DropReason::UnknownSource)?;
+        match protocol {
+            Protocol::Rtp => self.receive_rtp(key, from, datagram, turn).map(|()| true),
+            Protocol::Rtcp => self.receive_rtcp(key, from, datagram, turn).map(|()| false),
+            Protocol::Dtls => self.receive_dtls(key, from, datagram, turn).map(|()| false),
+            Protocol::Stun => Ok(false),
+        }
+    }
+
+    /// A check: by the ufrag it names, whatever its source.
+    fn receive_stun(
+        &mut self,
+        from: SocketAddr,
+        datagram: &[u8],
+        turn: &mut Turn<'_>,
+    ) -> Result<(), DropReason> {
+        let message = stun::parse(datagram).map_err(|_| DropReason::StunMalformed)?;
+        let ufrag = message.local_ufrag().ok_or(DropReason::StunMalformed)?;
+        let ufrag = std::str::from_utf8(ufrag).map_err(|_| DropReason::StunUnknownUfrag)?;
+        let known = self.by_ufrag.get(ufrag).copied();
+        let key = known.ok_or(DropReason::StunUnknownUfrag)?;
+        let link = self
+            .transports
+            .get_mut(key)
+            .ok_or(DropReason::StunUnknownUfrag)?;
+        let check =
+            link.transport
+                .handle_stun(turn.now, from, &message, &mut self.dtls, turn.tx)?;
+        if let IceCheck::New { evicted } = check {
+            if let Some(evicted) = evicted
+                && self.by_address.get(&evicted) == Some(&key)
+            {
+                self.by_address.remove(&evicted);
+            }
+            // An address that two peers have validated belongs to the one that did so last.
+            self.by_address.insert(from, key);
+        }
+        self.take_transport_events(key, turn);
+        Ok(())
+    }
+
+    fn receive_dtls(
+        &mut self,
+        key: TransportKey,
+        from: SocketAddr,
+        datagram: &[u8],
+        turn: &mut Turn<'_>,
+    ) -> Result<(), DropReason> {
+        let link = self
+            .transports
+            .get_mut(key)
+            .ok_or(DropReason::UnknownSource)?;
+        let done = link
+            .transport
+            .handle_dtls(turn.now, from, datagram, &mut self.dtls, turn.tx);
+        self.take_transport_events(key, turn);
+        done
+    }
+
+    /// Acts on what a transport has to say.
+    fn take_transport_events(&mut self, key: TransportKey, turn: &mut Turn<'_>) {
+        while let Some(event) = self
+            .transports
+            .get_mut(key)
+            .and_then(|link| link.transport.poll_event())
+        {
+            match event {
+                TransportEvent::IceConnected(_) | TransportEvent::AddressChanged { .. } => {}
+                TransportEvent::DtlsConnected { .. } => {
+                    turn.counters.handshakes_completed += 1;
+                    self.subscriber_connected(key, turn);
+                }
+                TransportEvent::Failed(error) => {
+                    turn.counters.handshakes_failed += 1;
+                    self.end(key, &error);
+                }
+                TransportEvent::ConsentLost => self.end(key, &"no consent"),
+                TransportEvent::Closed => self.end(key, &"closed by the peer"),
+            }
+        }
+    }
+
+    fn end(&mut self, key: TransportKey, why: &dyn std::fmt::Display) {
+        if let Some(link) = self.transports.get(key) {
+            tracing::info!(room = %link.room, member = %link.member, %why, "transport ended");
+            // At most one for each transport: bounded as they are.
+            self.ended.push_back(Ended {
+                room: link.room.clone(),
+                member: link.member.clone(),
+                transport: key,
+            });
+        }
+    }
+
+    /// A subscriber can be sent to: video it is subscribed to has to start at a key frame, now.
+    fn subscriber_connected(&mut self, key: TransportKey, turn: &mut Turn<'_>) {
+        let Some(link) = self.transports.get(key) else {
+            return;
+        };
+        let downs: Vec<DownTrackKey> = link.downs.iter().map(|(_, down)| *down).collect();
+        for down in downs {
+            self.start(down, turn);
+        }
+    }
+
+    /// Asks the publisher of a subscription for a key frame.
+    pub(super) fn start(&mut self, down: DownTrackKey, turn: &mut Turn<'_>) {
+        let Some(up_key) = self.downs.get(down).and_then(|d| d.up) else {
+            return;
+        };
+        let Some(up) = self.ups.get_mut(up_key) else {
+            return;
+        };
+        up.track.request_key_frame();
+        let publisher = up.transport;
+        self.answer_publisher(publisher, up_key, turn);
+    }
+
+    /// The next transport that ended of itself. Its owner removes it.
+    pub fn poll_ended(&mut self) -> Option<Ended> {
+        self.ended.pop_front()
+    }
+
+    /// Room that datagrams from this address belong to.
+    pub fn room_of(&self, from: SocketAddr) -> Option<RoomId> {
+        let key = self.by_address.get(&from)?;
+        Some(self.transports.get(*key)?.room.clone())
+    }
+}

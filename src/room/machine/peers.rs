@@ -1,0 +1,261 @@
+//! Peers and tracks come and go: the operations `reconcile` is made of. Each is complete in itself.
+
+use rand_chacha::ChaCha20Rng;
+use rand_core::RngCore;
+
+use crate::id::{DownTrackKey, MemberId, RoomId, SlabKey, TransportKey, UpTrackKey};
+use crate::limits::FAN_OUT_MAX;
+use crate::media::{DownTrack, DownTrackConfig, PublisherClock, UpTrack, UpTrackConfig};
+use crate::room::machine::{DownEntry, Link, Machine, MidRoute, Turn, UpEntry};
+use crate::room::model::{Peer, RecvTrack};
+use crate::time::Time;
+use crate::transport::Transport;
+use crate::transport::dtls::{DtlsRole, Fingerprint};
+use crate::transport::ice::IceCredentials;
+use crate::wire::rtp::ExtensionMap;
+
+impl Machine {
+    /// A transport for a new peer, with fresh ICE credentials; `None` when the shard has no more.
+    pub fn add_transport(
+        &mut self,
+        now: Time,
+        room: &RoomId,
+        member: &MemberId,
+        rng: &mut ChaCha20Rng,
+    ) -> Option<(TransportKey, IceCredentials)> {
+        let credentials = loop {
+            let credentials = IceCredentials::generate(rng);
+            if !self.by_ufrag.contains_key(&credentials.ufrag) {
+                break credentials;
+            }
+        };
+        let rtcp_ssrc = rng.next_u32() | 1;
+        let link = Link {
+            transport: Transport::new(credentials.clone(), rtcp_ssrc, rng.next_u64()),
+            room: room.clone(),
+            member: member.clone(),
+            extensions: ExtensionMap::new(),
+            routes: Vec::new(),
+            mids: Vec::new(),
+            ups: Vec::new(),
+            downs: Vec::new(),
+            counts_transport_sequence: false,
+            reports_due: now,
+        };
+        let key = self.transports.insert(link).ok()?;
+        self.clocks
+            .resize_with(self.transports.slots(), PublisherClock::default);
+        if let Some(clock) = self.clocks.get_mut(key.index()) {
+            *clock = PublisherClock::default();
+        }
+        self.by_ufrag.insert(credentials.ufrag.clone(), key);
+        Some((key, credentials))
+    }
+
+    /// What the client's description says of its transport.
+    pub fn set_remote(
+        &mut self,
+        key: TransportKey,
+        credentials: IceCredentials,
+        fingerprints: &[Fingerprint],
+    ) {
+        if let Some(link) = self.transports.get_mut(key) {
+            // The client is the DTLS client: its order of profiles then yields AES-GCM (architecture.md section 5).
+            link.transport
+                .set_remote(credentials, fingerprints, DtlsRole::Passive);
+        }
+    }
+
+    /// Header extensions of a peer, the same on all its m-sections (BUNDLE, RFC 8843 section 9).
+    pub fn set_extensions(&mut self, key: TransportKey, extensions: ExtensionMap, counts: bool) {
+        if let Some(link) = self.transports.get_mut(key) {
+            link.extensions = extensions;
+            link.counts_transport_sequence = counts;
+        }
+    }
+
+    /// Takes a peer's transport and media down.
+    pub fn remove_peer(&mut self, peer: &Peer) {
+        for down in &peer.retired_downs {
+            self.remove_down(*down);
+        }
+        self.remove_transport(peer.transport);
+    }
+
+    /// Takes every transport of a room down.
+    pub fn remove_room(&mut self, room: &RoomId) {
+        let keys: Vec<TransportKey> = self
+            .transports
+            .iter()
+            .filter(|(_, link)| &link.room == room)
+            .map(|(key, _)| key)
+            .collect();
+        for key in keys {
+            self.remove_transport(key);
+        }
+    }
+
+    fn remove_transport(&mut self, key: TransportKey) {
+        let Some(link) = self.transports.remove(key) else {
+            return;
+        };
+        for up in link.ups {
+            self.remove_up_entry(up);
+        }
+        for (_, down) in link.downs {
+            self.remove_down(down);
+        }
+        for ufrag in link.transport.local_ufrags() {
+            self.by_ufrag.remove(ufrag);
+        }
+        for address in link.transport.remote_addresses() {
+            if self.by_address.get(&address) == Some(&key) {
+                self.by_address.remove(&address);
+            }
+        }
+        self.ended.retain(|ended| ended.transport != key);
+    }
+
+    /// Adds a published track; `None` when the shard has no more.
+    pub fn add_up(
+        &mut self,
+        transport: TransportKey,
+        mut config: UpTrackConfig,
+    ) -> Option<UpTrackKey> {
+        config.id = self.next_up_id;
+        self.next_up_id = self.next_up_id.wrapping_add(1);
+        let entry = UpEntry {
+            track: UpTrack::new(config),
+            transport,
+            fan_out: Vec::new(),
+        };
+        let key = self.ups.insert(entry).ok()?;
+        self.transports.get_mut(transport)?.ups.push(key);
+        Some(key)
+    }
+
+    /// Routes packets of an m-section and its signalled SSRCs to a published track.
+    pub fn route_up(&mut self, up: UpTrackKey, mid: &str, ssrcs: impl Iterator<Item = u32>) {
+        let Some(transport) = self.ups.get(up).map(|u| u.transport) else {
+            return;
+        };
+        let Some(link) = self.transports.get_mut(transport) else {
+            return;
+        };
+        match link.mids.iter_mut().find(|m| m.up == up) {
+            Some(route) if route.mid.as_ref() == mid.as_bytes() => {}
+            Some(route) => route.mid = mid.as_bytes().into(),
+            None => link.mids.push(MidRoute {
+                mid: mid.as_bytes().into(),
+                up,
+            }),
+        }
+        for ssrc in ssrcs {
+            // A peer with more SSRCs than it may have: the rest are dropped, and counted, when their packets come.
+            let _ = link.bind(ssrc, up);
+        }
+    }
+
+    /// The published track, to be configured.
+    pub fn up_mut(&mut self, up: UpTrackKey) -> Option<&mut UpEntry> {
+        self.ups.get_mut(up)
+    }
+
+    /// Takes a published track down; its subscriptions stay, without a source.
+    pub fn remove_up(&mut self, up: UpTrackKey) {
+        let transport = self.ups.get(up).map(|u| u.transport);
+        if let Some(link) = transport.and_then(|t| self.transports.get_mut(t)) {
+            link.unpublish(up);
+        }
+        self.remove_up_entry(up);
+    }
+
+    fn remove_up_entry(&mut self, up: UpTrackKey) {
+        let Some(entry) = self.ups.remove(up) else {
+            return;
+        };
+        for down in entry.fan_out {
+            if let Some(down) = self.downs.get_mut(down) {
+                down.up = None;
+            }
+        }
+    }
+
+    /// Adds a subscription; `None` when the shard has no more.
+    pub fn add_down(
+        &mut self,
+        transport: TransportKey,
+        track: &RecvTrack,
+        rng: &mut ChaCha20Rng,
+    ) -> Option<DownTrackKey> {
+        let config = DownTrackConfig {
+            ssrc: track.ssrc.0,
+            rtx_ssrc: track.rtx_ssrc.map(|s| s.0),
+            first_sequence: rng.next_u32() as u16,
+            first_timestamp: rng.next_u32(),
+            first_rtx_sequence: rng.next_u32() as u16,
+        };
+        let entry = DownEntry {
+            track: DownTrack::new(config),
+            transport,
+            up: None,
+        };
+        let key = self.downs.insert(entry).ok()?;
+        let link = self.transports.get_mut(transport)?;
+        link.subscribe(track.ssrc, key);
+        if let Some(rtx) = track.rtx_ssrc {
+            link.subscribe(rtx, key);
+        }
+        Some(key)
+    }
+
+    /// The subscription, to be configured.
+    pub fn down_mut(&mut self, down: DownTrackKey) -> Option<&mut DownEntry> {
+        self.downs.get_mut(down)
+    }
+
+    /// Ties a subscription to what it plays, or to nothing. A full fan-out leaves it without a source.
+    pub fn connect(
+        &mut self,
+        down_key: DownTrackKey,
+        up_key: Option<UpTrackKey>,
+        turn: &mut Turn<'_>,
+    ) {
+        let Some(down) = self.downs.get_mut(down_key) else {
+            return;
+        };
+        if down.up == up_key {
+            return;
+        }
+        let before = std::mem::replace(&mut down.up, None);
+        if let Some(up) = before.and_then(|k| self.ups.get_mut(k)) {
+            up.fan_out.retain(|d| *d != down_key);
+        }
+        let Some(up) = up_key.and_then(|k| self.ups.get_mut(k)) else {
+            return;
+        };
+        if up.fan_out.len() >= FAN_OUT_MAX {
+            return;
+        }
+        if let Err(at) = up.fan_out.binary_search(&down_key) {
+            up.fan_out.insert(at, down_key);
+        }
+        if let Some(down) = self.downs.get_mut(down_key) {
+            down.up = up_key;
+        }
+        self.start(down_key, turn);
+    }
+
+    /// Takes a subscription down.
+    pub fn remove_down(&mut self, down_key: DownTrackKey) {
+        let Some(down) = self.downs.remove(down_key) else {
+            return;
+        };
+        if let Some(up) = down.up.and_then(|k| self.ups.get_mut(k)) {
+            up.fan_out.retain(|d| *d != down_key);
+        }
+        if let Some(link) = self.transports.get_mut(down.transport) {
+            link.unsubscribe(down_key);
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! A client that comes back: its intents are taken in, then it is told the authoritative state.
+//!
+//! A client that still has its peer goes on with it, media untouched. One that knows nothing (a reloaded page) gets a
+//! fresh peer in the state, as `PeerCreated` would have described it.
+
+use std::collections::BTreeMap;
+
+use crate::bus::client::{
+    ConnectionMode, Event, MediaDirection, NegotiationRole, PeerState, ReceiverState, RoomState,
+    SenderState, TrackPatchCommand,
+};
+use crate::id::{MemberId, PeerId};
+use crate::room::announce::{STATS_SCRAPE_INTERVAL_MS, open_negotiation};
+use crate::room::commands::apply_patch;
+use crate::room::model::{Member, Peer, Phase};
+use crate::room::{Context, Room, RoomError};
+
+impl Room {
+    /// SynchronizeMe: answered by `StateSynchronized`, after which the client hears events again.
+    pub(super) fn synchronize(
+        &mut self,
+        id: &MemberId,
+        state: &RoomState,
+        cx: &mut Context<'_>,
+    ) -> Result<(), RoomError> {
+        self.replace_unknown_peer(id, state, cx);
+        if let Some(member) = self.members.get_mut(id) {
+            for (peer_id, peer_state) in &state.peers {
+                take_intents(member, *peer_id, peer_state);
+            }
+        }
+        self.refresh_tracks(cx);
+        let room = self.id.clone();
+        let member = self
+            .members
+            .get_mut(id)
+            .ok_or_else(|| RoomError::NotJoined(id.clone()))?;
+        member.awaits_sync = false;
+        let state = describe_state(member)?;
+        if let Some(session) = member.session {
+            cx.send(session, &room, Event::StateSynchronized { state });
+        }
+        self.refresh(cx);
+        Ok(())
+    }
+
+    /// A client that does not name its peer has lost it: the next `refresh_tracks` makes another.
+    fn replace_unknown_peer(&mut self, id: &MemberId, state: &RoomState, cx: &mut Context<'_>) {
+        let Some(member) = self.members.get_mut(id) else {
+            return;
+        };
+        let known = member
+            .peer
+            .as_ref()
+            .is_some_and(|peer| peer.announced && state.peers.contains_key(&peer.id));
+        if known {
+            return;
+        }
+        if let Some(peer) = member.peer.take() {
+            cx.machine.remove_peer(&peer);
+        }
+    }
+}
+
+/// What the client wants of its own side of each track.
+fn take_intents(member: &mut Member, peer_id: PeerId, state: &PeerState) {
+    let Some(peer) = member.peer.as_mut().filter(|p| p.id == peer_id) else {
+        return;
+    };
+    let sends = state.senders.values().map(|s| TrackPatchCommand {
+        id: s.id,
+        enabled: Some(matches!(
+            s.media_direction,
+            MediaDirection::SendRecv | MediaDirection::SendOnly
+        )),
+        muted: Some(s.muted),
+    });
+    let recvs = state.receivers.values().map(|r| TrackPatchCommand {
+        id: r.id,
+        enabled: Some(matches!(
+            r.media_direction,
+            MediaDirection::SendRecv | MediaDirection::RecvOnly
+        )),
+        muted: None,
+    });
+    for patch in sends.chain(recvs) {
+        // A track that is gone by now: the state says so.
+        let _ = apply_patch(peer, &patch);
+    }
+}
+
+/// The state as the member is to see it; a negotiation that is due starts with it.
+fn describe_state(member: &mut Member) -> Result<RoomState, RoomError> {
+    let spec = member.spec.clone();
+    let Some(peer) = member.peer.as_mut() else {
+        return Ok(RoomState::default());
+    };
+    let negotiation_role = match &peer.phase {
+        Phase::AwaitsOffer => Some(NegotiationRole::Offerer),
+        Phase::AwaitsAnswer => {
+            let offer = peer.negotiation.pending_offer();
+            offer.map(|sdp| NegotiationRole::Answerer(sdp.to_owned()))
+        }
+        Phase::Stable if !peer.announced || peer.needs_negotiation() => {
+            Some(open_negotiation(peer)?)
+        }
+        Phase::Stable => None,
+    };
+    peer.announced = true;
+    peer.removed.clear();
+    peer.echo.clear();
+    let state = PeerState {
+        id: peer.id,
+        connection_mode: ConnectionMode::Sfu,
+        senders: senders(peer),
+        receivers: receivers(peer),
+        force_relay: spec.force_relay,
+        ice_servers: spec.ice_servers.clone(),
+        negotiation_role,
+        local_sdp: peer.negotiation.remote_sdp().map(str::to_owned),
+        remote_sdp: peer.negotiation.local_sdp().map(str::to_owned),
+        restart_ice: false,
+        ice_candidates: Vec::new(),
+        stats_scrape_interval_ms: STATS_SCRAPE_INTERVAL_MS,
+    };
+    Ok(RoomState {
+        peers: BTreeMap::from([(peer.id, state)]),
+    })
+}
+
+fn senders(peer: &mut Peer) -> BTreeMap<crate::id::TrackId, SenderState> {
+    let mut out = BTreeMap::new();
+    for (id, track) in &mut peer.sends {
+        let truth = track.truth();
+        let state = SenderState {
+            id: *id,
+            connection_mode: ConnectionMode::Sfu,
+            mid: peer.negotiation.mid_of(*id).map(str::to_owned),
+            media_type: track.media_type(),
+            receivers: truth.receivers.clone(),
+            muted: truth.muted,
+            media_direction: truth.media_direction,
+        };
+        track.told = Some(truth);
+        out.insert(*id, state);
+    }
+    out
+}
+
+fn receivers(peer: &mut Peer) -> BTreeMap<crate::id::TrackId, ReceiverState> {
+    let mut out = BTreeMap::new();
+    for (id, track) in &mut peer.recvs {
+        let truth = track.truth();
+        let state = ReceiverState {
+            id: *id,
+            connection_mode: ConnectionMode::Sfu,
+            mid: peer.negotiation.mid_of(*id).map(str::to_owned),
+            media_type: track.media_type(),
+            sender_id: track.publisher.clone(),
+            muted: truth.muted,
+            media_direction: truth.media_direction,
+        };
+        track.told = Some(truth);
+        out.insert(*id, state);
+    }
+    out
+}
