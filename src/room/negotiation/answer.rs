@@ -56,7 +56,8 @@ impl Negotiation {
         let group = mids.filter(|mid| accepted.contains(mid.as_str())).cloned();
         let group = group.collect();
         let ice = self.config.ice.clone();
-        let answer = self.describe(&sections, group, &ice, Setup::Passive);
+        let mixed = offer.extmap_allow_mixed;
+        let answer = self.describe(&sections, group, &ice, Setup::Passive, mixed);
         self.sections = sections;
         self.remote = Some(remote);
         self.remote_sdp = Some(sdp.to_owned());
@@ -127,6 +128,7 @@ impl Negotiation {
         group: Vec<String>,
         ice: &IceParams,
         setup: Setup,
+        extmap_allow_mixed: bool,
     ) -> String {
         let open = sections.iter().find(|section| !section.rejected);
         let tagged = group.first().or(open.map(|section| &section.mid)).cloned();
@@ -151,7 +153,7 @@ impl Negotiation {
             session_version: self.version,
             ice_lite: true,
             bundle: group,
-            extmap_allow_mixed: true,
+            extmap_allow_mixed,
             media: media.collect(),
         };
         self.version += 1;

@@ -145,7 +145,7 @@ const fn defaults(kind: CodecKind) -> (u8, Option<&'static str>) {
         CodecKind::Vp8 => (96, None),
         CodecKind::Vp9 => (98, Some("profile-id=0")),
         CodecKind::H264 => (
-            102,
+            108,
             Some("level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f"),
         ),
         CodecKind::Av1 => (45, Some("level-idx=5;profile=0;tier=0")),

@@ -38,7 +38,7 @@ impl Negotiation {
         let ice = self.restart.as_ref().unwrap_or(&self.config.ice).clone();
         let open = sections.iter().filter(|section| !section.rejected);
         let group = open.map(|section| section.mid.clone()).collect();
-        let sdp = self.describe(&sections, group, &ice, Setup::ActPass);
+        let sdp = self.describe(&sections, group, &ice, Setup::ActPass, true);
         if sdp.len() > SDP_BYTES_MAX {
             return Err(NegotiationError::TooLarge(sdp.len()));
         }

@@ -259,6 +259,9 @@ fn section_of(media: &SdpMediaLine, line: Line<'_>) -> Result<MediaSection, SdpE
     out.protocol = media.proto.to_string();
     out.port_zero = media.port == 0;
     let formats = media.formats.to_string();
+    if formats.trim().is_empty() {
+        return Err(line.malformed("an m-line needs at least one format"));
+    }
     out.formats = formats
         .split_whitespace()
         .take(2 * SDP_CODECS_MAX)
@@ -286,6 +289,15 @@ fn token(line: Line<'_>, text: &str) -> Result<String, SdpError> {
     match text.chars().find(|c| !c.is_ascii_graphic()) {
         Some(bad) => Err(line.malformed(format!("{bad:?} is not allowed here"))),
         None => Ok(text.to_owned()),
+    }
+}
+
+/// Checks a restriction id: letters, digits, '-' and '_' (RFC 8851 section 10).
+fn rid_token(line: Line<'_>, text: &str) -> Result<String, SdpError> {
+    let legal = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+    match text.bytes().all(legal) {
+        true => token(line, text),
+        false => Err(line.malformed("use letters, digits, '-' and '_' for a rid")),
     }
 }
 
@@ -432,7 +444,7 @@ impl Section {
             }
             SdpAttribute::Rid(rid) if self.out.rids.len() < RIDS_MAX => {
                 self.out.rids.push(SdpRid {
-                    id: token(line, &rid.id)?,
+                    id: rid_token(line, &rid.id)?,
                     send: rid.direction == SdpSingleDirection::Send,
                 });
             }
@@ -499,7 +511,7 @@ fn layers(
 ) -> Result<Vec<String>, SdpError> {
     let firsts = layers.iter().filter_map(|layer| layer.ids.first());
     let firsts = firsts.take(RIDS_MAX);
-    firsts.map(|rid| token(line, &rid.id)).collect()
+    firsts.map(|rid| rid_token(line, &rid.id)).collect()
 }
 
 /// The payload type (`None`: all) and feedback of an `a=rtcp-fb` line.

@@ -15,7 +15,7 @@ struct RtpMap {
     channels: Option<u32>,
 }
 
-/// The codec lines of one m-section, as they come.
+/// The codec lines of one m-section, as they come. The first `a=rtpmap` and `a=fmtp` of a payload type count.
 #[derive(Default)]
 pub(super) struct CodecLines {
     rtpmaps: Vec<RtpMap>,
@@ -25,7 +25,8 @@ pub(super) struct CodecLines {
 
 impl CodecLines {
     pub(super) fn rtpmap(&mut self, pt: u8, name: String, clock_rate: u32, channels: Option<u32>) {
-        if self.rtpmaps.len() < MAPS_MAX {
+        let known = self.rtpmaps.iter().any(|map| map.pt == pt);
+        if !known && self.rtpmaps.len() < MAPS_MAX {
             self.rtpmaps.push(RtpMap {
                 pt,
                 name,
@@ -38,6 +39,7 @@ impl CodecLines {
     /// A line for a payload type that is no number is ignored, as one for an unknown payload type is.
     pub(super) fn fmtp(&mut self, pt: &str, text: &str) {
         if let Ok(pt) = pt.parse()
+            && self.fmtp_of(pt).is_none()
             && self.fmtps.len() < MAPS_MAX
         {
             self.fmtps.push((pt, text.trim().to_owned()));
