@@ -22,8 +22,6 @@ const CONNECT_TIMEOUT_MS = 6_000;
 const BACKOFF_FIRST_MS = 250;
 const BACKOFF_MAX_MS = 5_000;
 const BACKOFF_FACTOR = 1.7;
-/** How long a member that was there before waits for PeerCreated before it asks for the state. */
-const SYNCHRONIZE_DELAY_MS = 500;
 /** Close codes 3000–3999 mean "lost" to the server: the media stays up while we come back. */
 const CLOSE_LOST = 3999;
 /** Close reasons after which coming back by ourselves makes sense. */
@@ -405,11 +403,6 @@ export class Room extends Emitter {
     }
   }
 
-  /** Asks for the server's view of this room. */
-  synchronize() {
-    this.send("SynchronizeMe", { state: this.#describe() });
-  }
-
   /** Replaces a connection that cannot recover: out and in again under the same name. */
   rejoin() {
     if (this.state !== "joined" || this.#rejoin.waiting) return;
@@ -428,10 +421,9 @@ export class Room extends Emitter {
 
   #handleJoined({ is_reconnect, shard }) {
     this.shard = shard ?? null;
-    if (!is_reconnect) this.#closePeers();
-    else if (this.#peers.size > 0) this.synchronize();
-    // Somebody was here under this name before us; the server may be about to tell us what to make.
-    else this.#rejoin.timer = setTimeout(() => this.#peers.size === 0 && this.synchronize(), SYNCHRONIZE_DELAY_MS);
+    // A member that was there before is told nothing more until it has said what it still has, even if that is nothing.
+    if (is_reconnect) this.send("SynchronizeMe", { state: this.#describe() });
+    else this.#closePeers();
     this.#setState("joined", { is_reconnect });
   }
 
