@@ -5,4 +5,5 @@ pub mod clock;
 pub mod executor;
 pub mod plan;
 pub mod preflight;
+pub mod shard;
 pub mod udp;

@@ -14,6 +14,8 @@ pub struct ShardCounters {
     pub datagrams_out: u64,
     /// Bytes of them.
     pub bytes_out: u64,
+    /// Datagrams the kernel did not take (send buffer full, unreachable).
+    pub datagrams_refused: u64,
     /// RTP packets received that were used (forwarded to at least one subscriber, or kept for retransmission).
     pub packets_used: u64,
     /// Datagrams that ended here by purpose: STUN, DTLS, RTCP.
@@ -47,6 +49,7 @@ impl Default for ShardCounters {
             bytes_in: 0,
             datagrams_out: 0,
             bytes_out: 0,
+            datagrams_refused: 0,
             packets_used: 0,
             consumed: 0,
             packets_forwarded: 0,

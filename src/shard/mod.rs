@@ -313,8 +313,9 @@ impl Shard {
         &self.counters
     }
 
-    /// Adds what `io` counted: sent datagrams and their bytes.
-    pub fn count_sent(&mut self, datagrams: u64, bytes: u64) {
+    /// Adds what `io` counted: datagrams sent, their bytes, and datagrams the kernel refused.
+    pub fn count_sent(&mut self, datagrams: u64, bytes: u64, refused: u64) {
+        self.counters.datagrams_refused += refused;
         self.counters.datagrams_out += datagrams;
         self.counters.bytes_out += bytes;
     }

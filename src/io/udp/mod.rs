@@ -1,7 +1,7 @@
 //! A shard's UDP socket: batches in, batches out, one system call for each batch.
 //!
-//! The only place with `unsafe` code: `recvmmsg` and `sendmmsg` over buffers owned by the batch. Sockets are
-//! non-blocking; readiness comes from the executor ([`crate::io::shard`]).
+//! The only place with `unsafe` code: `recvmmsg` and `sendmmsg` over buffers owned by the batch. No call
+//! blocks (MSG_DONTWAIT); readiness comes from the executor ([`crate::io::shard`]).
 
 mod sys;
 
@@ -48,7 +48,7 @@ pub struct Received<'a> {
     pub bytes: Option<&'a mut [u8]>,
 }
 
-/// A non-blocking UDP socket with its receive and send batches.
+/// A UDP socket with its receive and send batches.
 #[derive(Debug)]
 pub struct MediaSocket {
     socket: UdpSocket,
@@ -117,7 +117,7 @@ fn open(addr: SocketAddr, buffer_bytes: usize) -> io::Result<UdpSocket> {
     if addr.is_ipv6() {
         socket.set_only_v6(false)?;
     }
-    socket.set_nonblocking(true)?;
+    // Not O_NONBLOCK: io_uring would hand EAGAIN back instead of waiting. Our own calls say MSG_DONTWAIT.
     // The kernel clamps these to net.core.{r,w}mem_max; a smaller buffer is no reason not to start.
     let _ = socket.set_recv_buffer_size(buffer_bytes);
     let _ = socket.set_send_buffer_size(buffer_bytes);

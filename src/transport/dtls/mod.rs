@@ -109,7 +109,7 @@ pub trait Dtls {
 }
 
 /// Makes connection objects.
-pub trait DtlsProvider {
+pub trait DtlsProvider: Send {
     /// A fresh object. `seed` makes its randomness repeatable where the provider was set up so (simulation only).
     fn create(&self, role: DtlsRole, now: Time, seed: u64) -> Result<Box<dyn Dtls>, DtlsError>;
 }

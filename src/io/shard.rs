@@ -1,0 +1,244 @@
+//! A shard's thread: its glommio executor drives the pure [`Shard`] from socket, command inbox and timers.
+//!
+//! Three tasks share one [`Driver`]; each turn does a bounded amount of work and then yields, so that neither packets
+//! nor commands nor timers starve the others (`RECV_BATCHES_PER_TURN`, `COMMANDS_PER_TURN`).
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use glommio::net::UdpSocket;
+use glommio::timer::sleep;
+use glommio::{ExecutorJoinHandle, spawn_local, yield_if_needed};
+use rand_chacha::ChaCha20Rng;
+
+use crate::bus::shard::{ShardCommand, ShardEvent};
+use crate::io::channel::{CommandInbox, EventLink, MovableInbox, SendError};
+use crate::io::clock::Clock;
+use crate::io::executor::{self, ExecutorError};
+use crate::io::udp::MediaSocket;
+use crate::limits::{FAN_OUT_MAX, RECV_BATCHES_PER_TURN, SHARD_EVENTS_MAX};
+use crate::shard::{Shard, ShardConfig};
+use crate::time::Time;
+use crate::transmit::TransmitQueue;
+
+/// Commands handled before the loop looks at packets again.
+const COMMANDS_PER_TURN: usize = 64;
+/// Time between two snapshots.
+const SNAPSHOT_INTERVAL: Duration = Duration::from_secs(1);
+/// Longest sleep of the timer task: how late a timer that was set meanwhile may be.
+const TIMER_SLEEP_MAX: Duration = Duration::from_millis(20);
+/// The same for a shard without transports.
+const IDLE_SLEEP: Duration = Duration::from_millis(100);
+/// Pause after a socket error that is no datagram's fault.
+const SOCKET_ERROR_PAUSE: Duration = Duration::from_millis(10);
+
+/// What a shard thread is started with.
+pub struct ShardThread {
+    /// Settings of the pure shard.
+    pub config: ShardConfig,
+    /// Its socket, bound.
+    pub socket: MediaSocket,
+    /// Its commands.
+    pub inbox: MovableInbox<ShardCommand>,
+    /// Where its events go.
+    pub events: EventLink,
+    /// The clock all cores share.
+    pub clock: Clock,
+    /// All its randomness.
+    pub rng: ChaCha20Rng,
+}
+
+/// Starts the thread on `core`.
+pub fn spawn(thread: ShardThread, core: usize) -> Result<ExecutorJoinHandle<()>, ExecutorError> {
+    let name = format!("shard-{}", thread.config.id);
+    executor::spawn(&name, core, move || run(thread))
+}
+
+/// The pure shard with its socket and channels.
+struct Driver {
+    shard: Shard,
+    socket: MediaSocket,
+    tx: TransmitQueue,
+    events: EventLink,
+    /// An event the full channel gave back; goes first next time.
+    held: Option<ShardEvent>,
+    clock: Clock,
+    stopped: bool,
+    /// Time spent working since the last snapshot.
+    busy: Duration,
+    last_snapshot: Time,
+}
+
+async fn run(thread: ShardThread) {
+    let anchor = thread.clock.anchor();
+    let waiter = match thread.socket.try_clone() {
+        Ok(socket) => UdpSocket::from(socket2_glommio::Socket::from(socket)),
+        Err(error) => {
+            tracing::error!(%error, "media socket cannot be duplicated; this shard does not run");
+            return;
+        }
+    };
+    let inbox = thread.inbox.listen();
+    let driver = Rc::new(RefCell::new(Driver {
+        shard: Shard::new(thread.config, anchor, thread.rng),
+        socket: thread.socket,
+        tx: TransmitQueue::default(),
+        events: thread.events,
+        held: None,
+        clock: thread.clock,
+        stopped: false,
+        busy: Duration::ZERO,
+        last_snapshot: thread.clock.now(),
+    }));
+    let reader = spawn_local(read_loop(driver.clone(), waiter));
+    let timer = spawn_local(timer_loop(driver.clone()));
+    command_loop(driver, inbox).await;
+    reader.cancel().await;
+    timer.cancel().await;
+}
+
+async fn read_loop(driver: Rc<RefCell<Driver>>, waiter: UdpSocket) {
+    let mut peek = [0; 1];
+    loop {
+        // One byte, peeked: the executor's way to wait for readiness through its ring.
+        if waiter.peek_from(&mut peek).await.is_err() && !driver.borrow_mut().read_turn() {
+            sleep(SOCKET_ERROR_PAUSE).await;
+        }
+        while driver.borrow_mut().read_turn() {
+            yield_if_needed().await;
+        }
+    }
+}
+
+async fn command_loop(driver: Rc<RefCell<Driver>>, inbox: CommandInbox) {
+    while !driver.borrow().stopped {
+        inbox.wait().await;
+        driver.borrow_mut().command_turn(&inbox);
+        yield_if_needed().await;
+    }
+}
+
+async fn timer_loop(driver: Rc<RefCell<Driver>>) {
+    loop {
+        let pause = driver.borrow_mut().timer_turn();
+        sleep(pause).await;
+    }
+}
+
+impl Driver {
+    /// Reads a bounded number of batches. `true`: there may be more.
+    fn read_turn(&mut self) -> bool {
+        let now = self.clock.now();
+        let mut more = false;
+        for _ in 0..RECV_BATCHES_PER_TURN {
+            more = match self.socket.recv() {
+                Ok(0) => false,
+                Ok(count) => {
+                    self.read_batch(count);
+                    true
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "media socket cannot be read; trying on");
+                    false
+                }
+            };
+            if !more {
+                break;
+            }
+        }
+        self.flush();
+        self.send_events();
+        self.busy += self.clock.now().since(now);
+        more
+    }
+
+    /// One clock read for the batch.
+    fn read_batch(&mut self, count: usize) {
+        let now = self.clock.now();
+        for index in 0..count {
+            let Some(datagram) = self.socket.datagram(index) else {
+                continue;
+            };
+            match datagram.bytes {
+                Some(bytes) => {
+                    self.shard
+                        .handle_datagram(now, datagram.from, bytes, &mut self.tx);
+                }
+                None => self.shard.handle_truncated(),
+            }
+            if self.tx.free() < FAN_OUT_MAX {
+                self.flush();
+            }
+        }
+    }
+
+    fn command_turn(&mut self, inbox: &CommandInbox) {
+        let start = self.clock.now();
+        for _ in 0..COMMANDS_PER_TURN {
+            let Some(command) = inbox.try_recv() else {
+                break;
+            };
+            self.stopped |= matches!(command, ShardCommand::Shutdown);
+            self.shard.handle_command(start, command, &mut self.tx);
+        }
+        self.flush();
+        self.send_events();
+        self.busy += self.clock.now().since(start);
+    }
+
+    /// Runs due timers; says how long to sleep.
+    fn timer_turn(&mut self) -> Duration {
+        let now = self.clock.now();
+        self.shard.handle_timeout(now, &mut self.tx);
+        self.flush();
+        self.send_events();
+        let done = self.clock.now();
+        self.busy += done.since(now);
+        let since_snapshot = done.since(self.last_snapshot);
+        if since_snapshot >= SNAPSHOT_INTERVAL {
+            let ratio = self.busy.as_secs_f64() / since_snapshot.as_secs_f64();
+            let snapshot = self.shard.snapshot(ratio.min(1.0));
+            self.busy = Duration::ZERO;
+            self.last_snapshot = done;
+            // A full channel loses a snapshot; the next one says more anyway.
+            let _ = self
+                .events
+                .try_send(ShardEvent::Snapshot(Box::new(snapshot)));
+        }
+        match self.shard.poll_timeout() {
+            Some(due) => due
+                .since(done)
+                .clamp(Duration::from_millis(1), TIMER_SLEEP_MAX),
+            None => IDLE_SLEEP,
+        }
+    }
+
+    /// Sends what is committed.
+    fn flush(&mut self) {
+        if self.tx.is_empty() {
+            return;
+        }
+        let outcome = self.socket.send(&mut self.tx);
+        self.shard
+            .count_sent(outcome.sent, outcome.bytes, outcome.lost);
+    }
+
+    /// Hands events over; what the channel does not take is kept for the next turn.
+    fn send_events(&mut self) {
+        let mut sent = 0;
+        while sent < SHARD_EVENTS_MAX {
+            let Some(event) = self.held.take().or_else(|| self.shard.poll_event()) else {
+                return;
+            };
+            match self.events.try_send(event) {
+                Ok(()) => sent += 1,
+                Err(SendError::Full(event)) => {
+                    self.held = Some(event);
+                    return;
+                }
+                Err(SendError::Closed(_)) => return,
+            }
+        }
+    }
+}
