@@ -72,12 +72,19 @@ impl<T: Copy> Munger<T> {
     /// Begins an unrelated numbering: `input` gets the next output, inputs of before are not mapped any more.
     pub fn switch(&mut self, input: u64, data: T) {
         self.generation = self.generation.wrapping_add(1);
-        self.push(input, self.next_output, data);
+        self.resume(input, data);
     }
 
     /// Goes on with the same numbering after a pause: `input` gets the next output, late inputs of before the
     /// pause keep theirs, inputs of the pause have none.
     pub fn resume(&mut self, input: u64, data: T) {
+        // Runs that have given no output yet would overlap the new one.
+        while let Some(run) = self.run(0)
+            && run.first_output >= self.next_output
+        {
+            self.newest = (self.newest + RUNS_MAX - 1) % RUNS_MAX;
+            self.len -= 1;
+        }
         self.push(input, self.next_output, data);
     }
 
@@ -266,6 +273,17 @@ mod tests {
                     Map(11, Some(8)),
                     Map(13, None),
                     Map(49, None),
+                ],
+            ),
+            (
+                "resume after a run that never gave an output",
+                vec![
+                    Switch(10),
+                    Skip(11),
+                    Resume(14),
+                    Map(14, Some(7)),
+                    Map(10, None),
+                    Map(15, Some(8)),
                 ],
             ),
             (

@@ -323,7 +323,7 @@ fn the_mid_is_announced_until_the_subscriber_reports() {
 #[test]
 fn a_packet_that_would_not_fit_a_datagram_is_refused() {
     let (mut up, mut down) = (video_up(1), down());
-    let payload = vp8(true, true, 1, 1, &vec![0; DATAGRAM_BYTES_MAX - 60]);
+    let payload = vp8(true, true, 1, 1, &vec![0; DATAGRAM_BYTES_MAX - 45]);
     let taken = take(&mut up, ms(0), &Sent::video(10, 0, payload)).unwrap();
     let rewrite = down.forward(&taken.fields).unwrap();
     let stamp = Stamp {

@@ -103,7 +103,6 @@ impl World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
     #[test]
     fn one_number_is_one_packet_in_order_and_for_ever(
         start in any::<u16>(),
