@@ -6,6 +6,8 @@
 pub(crate) mod bytes;
 pub mod codec;
 pub mod demux;
+#[doc(hidden)]
+pub mod exercise;
 pub mod rtcp;
 pub mod rtp;
 pub mod sdp;
