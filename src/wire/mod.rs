@@ -14,4 +14,4 @@ pub mod sdp;
 pub mod stun;
 
 #[cfg(test)]
-mod hostile;
+mod tests;
