@@ -160,6 +160,13 @@ pub const SESSION_COMMANDS_PER_S: u32 = 200;
 /// See [`SESSION_COMMANDS_PER_S`].
 pub const SESSION_COMMANDS_BURST: u32 = 1000;
 
+/// Frames of one session that are no messages of the protocol. More: closed as `Evicted`.
+pub const SESSION_BAD_FRAMES_MAX: u32 = 16;
+/// Members in all rooms. More: the join is refused.
+pub const MEMBERSHIPS_MAX: usize = 131_072;
+/// Leaves and losses kept for a shard that is behind: two per member at most.
+pub const SHARD_BACKLOG_MAX: usize = 2 * MEMBERSHIPS_MAX;
+
 const _: () = {
     assert!(TRANSMIT_SLOTS >= FAN_OUT_MAX + RECV_BATCH);
     assert!(FAN_OUT_MAX >= MEMBERS_PER_ROOM_MAX);
