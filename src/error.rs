@@ -97,6 +97,8 @@ drop_reasons! {
     RtxBudget => "rtx_budget",
     /// Retransmission asked for again within one round trip.
     RtxRepeated => "rtx_repeated",
+    /// Requested by a subscriber without a retransmission stream: sealing it twice would break the cipher.
+    RtxNotNegotiated => "rtx_not_negotiated",
     /// Requested packet is no longer cached.
     RtxNotCached => "rtx_not_cached",
     /// The room's code panicked and the room was closed.

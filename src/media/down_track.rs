@@ -310,10 +310,14 @@ impl DownTrack {
     }
 
     /// The subscriber asks for `sequence` again (generic NACK). Finds the packet in `up`'s cache and decides how it
-    /// goes out: in the retransmission stream if negotiated, else as it was.
+    /// goes out in the retransmission stream (RFC 4588).
+    ///
+    /// There is no other way: under its own SSRC and sequence number the packet would be sealed with a nonce already
+    /// used, and its header would differ (send time, transport-wide number). Two GCM tags under one nonce give the
+    /// authentication key away (RFC 7714 section 8.4).
     ///
     /// # Errors
-    /// Why it is not sent again.
+    /// Why it is not sent again; [`DropReason::RtxNotNegotiated`] where the subscriber has no such stream.
     pub fn resend<'a>(
         &mut self,
         now: Time,
@@ -333,6 +337,10 @@ impl DownTrack {
             .ok_or(DropReason::RtxNotCached)?;
         let codec = find(&self.codecs, cached.fields.codec).copied();
         let codec = codec.ok_or(DropReason::CodecNotNegotiated)?;
+        let (ssrc, payload_type) = self
+            .rtx_ssrc
+            .zip(codec.rtx_payload_type)
+            .ok_or(DropReason::RtxNotNegotiated)?;
         let rtt = self.rtt.unwrap_or(RTT_DEFAULT);
         if self.resend.is_repeated(now, sequence, rtt) {
             return Err(DropReason::RtxRepeated);
@@ -341,22 +349,16 @@ impl DownTrack {
             return Err(DropReason::RtxBudget);
         }
         self.retransmitted += 1;
-        let mut rewrite = Rewrite {
-            ssrc: self.ssrc,
-            payload_type: codec.payload_type,
-            sequence,
+        let rewrite = Rewrite {
+            ssrc,
+            payload_type,
+            sequence: self.rtx_sequence,
             timestamp: cached.fields.timestamp.wrapping_add(shift.timestamp),
             marker: cached.fields.marker,
-            original_sequence: None,
+            original_sequence: Some(sequence),
             patch: self.vp8.patch(cached.fields, shift.vp8),
         };
-        if let (Some(ssrc), Some(payload_type)) = (self.rtx_ssrc, codec.rtx_payload_type) {
-            rewrite.ssrc = ssrc;
-            rewrite.payload_type = payload_type;
-            rewrite.sequence = self.rtx_sequence;
-            rewrite.original_sequence = Some(sequence);
-            self.rtx_sequence = self.rtx_sequence.wrapping_add(1);
-        }
+        self.rtx_sequence = self.rtx_sequence.wrapping_add(1);
         Ok((rewrite, cached))
     }
 
