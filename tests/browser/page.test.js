@@ -5,6 +5,7 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 
 import { startChromium, until, untilAllDecode, untilDecoding } from "./lib/browsers.js";
+import { drawnCamera } from "./lib/portrait.js";
 import { startServer } from "./lib/server.js";
 
 const DESK = { width: 1280, height: 800 };
@@ -24,6 +25,7 @@ after(async () => {
 
 test("the lobby shows the camera and joins by its form", async () => {
   const caller = await chromium.caller("ann", DESK);
+  await caller.page.addInitScript(drawnCamera, 28);
   await caller.page.goto(`${server.url}/?room=argo`);
   await until("the preview runs", () => caller.evaluate(() => document.getElementById("preview").videoWidth > 0));
   await caller.evaluate(() => (document.getElementById("name").value = "Ann"));
@@ -160,7 +162,10 @@ test("how the call looks on a desk and on a phone", async () => {
   const desk = await chromium.caller("Medea", DESK);
   const phone = await chromium.caller("Jason", PHONE);
   const others = [await chromium.caller("Orpheus"), await chromium.caller("Atalanta")];
-  for (const caller of [desk, phone, ...others]) await caller.join(server, "argo");
+  for (const [index, caller] of [desk, phone, ...others].entries()) {
+    await caller.page.addInitScript(drawnCamera, [28, 205, 150, 330][index]);
+    await caller.join(server, "argo");
+  }
   for (const other of [phone, ...others]) await untilDecoding(desk, other.name);
   for (const other of [desk, ...others]) await untilDecoding(phone, other.name);
   await others[0].press("mic");
