@@ -61,7 +61,9 @@ fn seal_and_open_allocate_nothing_in_steady_state() {
                 assert_eq!(inbound.open_rtp(&mut slot[..len], 12), Ok(1200));
                 let mut slot = packet(ssrc, sequence);
                 let payload = packet(0, 0);
-                let len = outbound.seal_rtp_from(&mut slot, 12, &payload[..900]).unwrap();
+                let len = outbound
+                    .seal_rtp_from(&mut slot, 12, &payload[..900])
+                    .unwrap();
                 assert!(inbound.open_rtp(&mut slot[..len], 12).is_err(), "a replay");
                 let mut slot = packet(ssrc, sequence);
                 let len = outbound.seal_rtcp(&mut slot, 200).unwrap();

@@ -42,8 +42,10 @@ fn gcm(key_len: usize) -> Cipher {
 /// RFC 7714 sections 16.1 and 16.2: session keys given, roll-over counter 0.
 #[test]
 fn rfc7714_rtp() {
-    let plain = hex("8040f17b 8041f8d3 5501a0b2 47616c6c 69612065 7374206f 6d6e6973 20646976
-         69736120 696e2070 61727465 73207472 6573");
+    let plain = hex(
+        "8040f17b 8041f8d3 5501a0b2 47616c6c 69612065 7374206f 6d6e6973 20646976
+         69736120 696e2070 61727465 73207472 6573",
+    );
     let cases = [
         (
             16,
@@ -80,8 +82,10 @@ fn rfc7714_rtp() {
 /// RFC 7714 sections 17.1 and 17.3: SRTCP index 0x5d4.
 #[test]
 fn rfc7714_rtcp() {
-    let plain = hex("81c8000d 4d617273 4e545031 4e545032 52545020 0000042a 0000e930 4c756e61
-         deadbeef deadbeef deadbeef deadbeef deadbeef");
+    let plain = hex(
+        "81c8000d 4d617273 4e545031 4e545032 52545020 0000042a 0000e930 4c756e61
+         deadbeef deadbeef deadbeef deadbeef deadbeef",
+    );
     let cases = [
         (
             16,
@@ -123,14 +127,18 @@ fn rfc3711_key_stream() {
     };
     let mut slot = [0; 12 + 48 + 10];
     cipher.seal_rtp(&mut slot, 12, 60, 0, 0).unwrap();
-    let want = hex("E03EAD0935C95E80E166B16DD92B4EB4 D23513162B02D0F72A43A2FE4A5F97AB
-         41E95B3BB0A2E8DD477901E4FCA894C0");
+    let want = hex(
+        "E03EAD0935C95E80E166B16DD92B4EB4 D23513162B02D0F72A43A2FE4A5F97AB
+         41E95B3BB0A2E8DD477901E4FCA894C0",
+    );
     assert_eq!(slot[12..60], want);
 }
 
 fn master(profile: SrtpProfile, fill: u8) -> (Vec<u8>, Vec<u8>, MasterKey) {
     let key: Vec<u8> = (0..profile.key_len()).map(|i| fill ^ i as u8).collect();
-    let salt: Vec<u8> = (0..profile.salt_len()).map(|i| fill ^ 0x80 ^ i as u8).collect();
+    let salt: Vec<u8> = (0..profile.salt_len())
+        .map(|i| fill ^ 0x80 ^ i as u8)
+        .collect();
     let master = MasterKey::new(profile, &key, &salt).unwrap();
     (key, salt, master)
 }
@@ -163,7 +171,9 @@ fn seal_rtp(outbound: &mut Outbound, packet: &[u8]) -> Vec<u8> {
     let mut slot = packet.to_vec();
     slot.resize(packet.len() + SRTP_TAG_BYTES_MAX, 0xee);
     let header_len = rtp_header_len(packet).unwrap();
-    let len = outbound.seal_rtp(&mut slot, header_len, packet.len()).unwrap();
+    let len = outbound
+        .seal_rtp(&mut slot, header_len, packet.len())
+        .unwrap();
     slot.truncate(len);
     slot
 }
@@ -195,8 +205,7 @@ fn open_rtcp(inbound: &mut Inbound, sealed: &[u8]) -> Result<Vec<u8>, DropReason
 fn keying_material_is_split_as_rfc5764_says() {
     let material: Vec<u8> = (0..56).collect();
     for (client, local_first) in [(true, 0), (false, 16)] {
-        let keys =
-            SrtpKeys::from_exporter(SrtpProfile::AeadAes128Gcm, &material, client).unwrap();
+        let keys = SrtpKeys::from_exporter(SrtpProfile::AeadAes128Gcm, &material, client).unwrap();
         assert_eq!(keys.local.key[0], local_first);
         assert_eq!(keys.remote.key[0], 16 - local_first);
         assert_eq!(keys.local.salt[0], if client { 32 } else { 44 });
@@ -214,7 +223,10 @@ fn a_packet_opens_once_and_only_unchanged() {
         for at in 0..sealed.len() {
             let mut forged = sealed.clone();
             forged[at] ^= 0x01;
-            assert!(open_rtp(&mut inbound, &forged).is_err(), "{profile:?} byte {at}");
+            assert!(
+                open_rtp(&mut inbound, &forged).is_err(),
+                "{profile:?} byte {at}"
+            );
         }
         assert_eq!(inbound.ssrc_count(), 0, "forgeries must leave no state");
         assert_eq!(open_rtp(&mut inbound, &sealed), Ok(plain));
@@ -233,12 +245,18 @@ fn an_srtcp_packet_opens_once_and_only_unchanged() {
             for bit in [0x01, 0x80] {
                 let mut forged = sealed.clone();
                 forged[at] ^= bit;
-                assert!(open_rtcp(&mut inbound, &forged).is_err(), "{profile:?} byte {at}");
+                assert!(
+                    open_rtcp(&mut inbound, &forged).is_err(),
+                    "{profile:?} byte {at}"
+                );
             }
         }
         assert_eq!(inbound.ssrc_count(), 0, "forgeries must leave no state");
         assert_eq!(open_rtcp(&mut inbound, &sealed), Ok(plain.clone()));
-        assert_eq!(open_rtcp(&mut inbound, &sealed), Err(DropReason::SrtpReplay));
+        assert_eq!(
+            open_rtcp(&mut inbound, &sealed),
+            Err(DropReason::SrtpReplay)
+        );
         assert_eq!(
             open_rtcp(&mut inbound, &seal_rtcp(&mut outbound, &plain)),
             Ok(plain)
@@ -290,7 +308,10 @@ fn packets_behind_the_window_are_replays() {
         .map(|sequence| seal_rtp(&mut outbound, &rtp(1, sequence, b"x")))
         .collect();
     assert!(open_rtp(&mut inbound, sealed.last().unwrap()).is_ok());
-    assert_eq!(open_rtp(&mut inbound, &sealed[0]), Err(DropReason::SrtpReplay));
+    assert_eq!(
+        open_rtp(&mut inbound, &sealed[0]),
+        Err(DropReason::SrtpReplay)
+    );
     assert!(open_rtp(&mut inbound, &sealed[1]).is_ok());
 }
 
@@ -316,7 +337,10 @@ fn ssrcs_are_bounded_both_ways() {
     );
     let (mut other, _) = pair(SrtpProfile::AeadAes128Gcm);
     let sealed = seal_rtp(&mut other, &one_more);
-    assert_eq!(open_rtp(&mut inbound, &sealed), Err(DropReason::TooManySsrcs));
+    assert_eq!(
+        open_rtp(&mut inbound, &sealed),
+        Err(DropReason::TooManySsrcs)
+    );
     let known = seal_rtp(&mut outbound, &rtp(0, 2, b"x"));
     assert!(open_rtp(&mut inbound, &known).is_ok(), "known ones go on");
 }
@@ -336,8 +360,14 @@ fn no_room_for_the_tag_is_oversize() {
             outbound.seal_rtp_from(&mut slot, 12, b"payload"),
             Err(DropReason::Oversize)
         );
-        assert_eq!(outbound.seal_rtcp(&mut slot, len), Err(DropReason::Oversize));
-        assert_eq!(outbound.seal_rtp(&mut slot[..9], 12, 9), Err(DropReason::SrtpShort));
+        assert_eq!(
+            outbound.seal_rtcp(&mut slot, len),
+            Err(DropReason::Oversize)
+        );
+        assert_eq!(
+            outbound.seal_rtp(&mut slot[..9], 12, 9),
+            Err(DropReason::SrtpShort)
+        );
     }
 }
 
@@ -378,9 +408,8 @@ fn oracle(profile: SrtpProfile, key: &[u8], salt: &[u8]) -> Context {
 
 /// A valid RTP packet of any shape: CSRCs, extension, payload.
 fn any_rtp() -> impl Strategy<Value = (u32, Vec<u8>, Option<Vec<u8>>, Vec<u8>)> {
-    let csrcs = proptest::collection::vec(any::<u8>(), 0..4).prop_map(|c| {
-        c.iter().flat_map(|b| [*b, 1, 2, 3]).collect::<Vec<u8>>()
-    });
+    let csrcs = proptest::collection::vec(any::<u8>(), 0..4)
+        .prop_map(|c| c.iter().flat_map(|b| [*b, 1, 2, 3]).collect::<Vec<u8>>());
     let extension = proptest::option::of(proptest::collection::vec(any::<u8>(), 0..5).prop_map(
         // One-byte elements of length 1, each filling a word.
         |e| e.iter().flat_map(|b| [0x10, *b, 0, 0]).collect::<Vec<u8>>(),
@@ -389,7 +418,13 @@ fn any_rtp() -> impl Strategy<Value = (u32, Vec<u8>, Option<Vec<u8>>, Vec<u8>)> 
     (0u32..3, csrcs, extension, payload)
 }
 
-fn build(ssrc: u32, sequence: u16, csrcs: &[u8], extension: Option<&[u8]>, payload: &[u8]) -> Vec<u8> {
+fn build(
+    ssrc: u32,
+    sequence: u16,
+    csrcs: &[u8],
+    extension: Option<&[u8]>,
+    payload: &[u8],
+) -> Vec<u8> {
     let mut packet = rtp(ssrc, sequence, csrcs);
     packet[0] |= (csrcs.len() / 4) as u8;
     if let Some(extension) = extension {
