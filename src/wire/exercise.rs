@@ -7,6 +7,7 @@ use super::demux::{Protocol, classify};
 use super::rtcp::{Compound, Packet};
 use super::rtp::{ExtensionKind, ExtensionMap, Extensions, RtpHeader, split_rtx};
 use crate::limits::{RTCP_COMPOUND_MAX, STUN_BYTES_MAX};
+use crate::wire::bytes::put;
 use crate::wire::stun;
 
 /// Classifies `bytes` and gives them to the parser of what they are.
@@ -31,6 +32,26 @@ pub fn stun_message(bytes: &[u8]) {
         message.local_ufrag().is_some(),
         message.remote_ufrag().is_some()
     );
+}
+
+/// Reads `attributes` as those of a Binding request whose header and FINGERPRINT are right.
+pub fn stun_attributes(attributes: &[u8]) {
+    const HEAD: &[u8] = b"\x00\x01\x00\x00\x21\x12\xa4\x42transaction!";
+    let len = attributes.len() & !3;
+    let end = HEAD.len() + len;
+    let mut out = [0; STUN_BYTES_MAX];
+    let body = attributes.get(..len).unwrap_or(&[]);
+    let write = |out: &mut [u8]| {
+        put(out, 0, HEAD)?;
+        put(out, HEAD.len(), body)?;
+        put(out, 2, &(len as u16 + 8).to_be_bytes())?;
+        let value = stun::fingerprint(out.get(..end)?);
+        put(out, end, &[0x80, 0x28, 0, 4])?;
+        put(out, end + 4, &value.to_be_bytes())
+    };
+    if write(&mut out).is_some() {
+        stun_message(out.get(..end + 8).unwrap_or(&[]));
+    }
 }
 
 /// Reads `bytes` as RTP, sealed and open, with every extension and every codec.

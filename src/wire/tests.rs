@@ -28,6 +28,7 @@ fn files() -> Vec<Vec<u8>> {
 fn every_parser(bytes: &[u8]) {
     exercise::datagram(bytes);
     exercise::stun_message(bytes);
+    exercise::stun_attributes(bytes);
     exercise::rtp(bytes);
     exercise::rtcp(bytes);
     exercise::codec(bytes, None);

@@ -19,7 +19,7 @@ const fn table() -> [u32; 256] {
 }
 
 /// Value of FINGERPRINT for the message bytes before it.
-pub(super) fn fingerprint(message: &[u8]) -> u32 {
+pub(crate) fn fingerprint(message: &[u8]) -> u32 {
     const XOR: u32 = 0x5354_554e; // "STUN", so that it differs from a CRC the payload may carry itself.
     let crc = message.iter().fold(u32::MAX, |crc, byte| {
         let index = (crc as u8 ^ byte) as usize; // Always below 256.

@@ -13,6 +13,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use crc::fingerprint;
 pub use reader::{Class, METHOD_BINDING, Message, Role, StunError, TransactionId, parse};
 pub use writer::{
     BINDING_SUCCESS_BYTES_MAX, ERROR_BAD_REQUEST, ERROR_ROLE_CONFLICT, ERROR_UNAUTHENTICATED,
