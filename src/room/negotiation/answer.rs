@@ -42,7 +42,7 @@ impl Negotiation {
         }
         let accepted: Vec<&MediaSection> = accepted(&sections, &offer).collect();
         let remote = bundled_transport(&offer, &accepted, &[Setup::ActPass, Setup::Active])?;
-        let ice_restarted = compare(self.remote.as_ref(), &remote)?;
+        let ice_restarted = compare(self.remote.as_ref(), remote.as_ref())?;
         // Nothing fails from here on.
         let restart = self.restart.take_if(|_| ice_restarted);
         if let Some(fresh) = restart.or(context.fresh_ice.clone().filter(|_| ice_restarted)) {
@@ -59,7 +59,7 @@ impl Negotiation {
         let mixed = offer.extmap_allow_mixed;
         let answer = self.describe(&sections, group, &ice, Setup::Passive, mixed);
         self.sections = sections;
-        self.remote = Some(remote);
+        self.remote = remote.or(self.remote.take());
         self.remote_sdp = Some(sdp.to_owned());
         self.local_sdp = Some(answer.clone());
         Ok(Answer {
@@ -80,7 +80,7 @@ impl Negotiation {
             .map(|(media, known)| match known {
                 Some(known) if media.mid == known.mid || media.mid.is_empty() => {
                     let mut section = known.clone();
-                    section.drop_unwanted(&self.wanted);
+                    section.follow(&self.wanted);
                     section
                 }
                 _ => Section::new(media),
@@ -162,11 +162,18 @@ impl Negotiation {
 }
 
 impl Section {
-    pub(super) fn drop_unwanted(&mut self, wanted: &BTreeMap<TrackId, WantedTrack>) {
+    /// Takes tracks off that are not wanted any more, and takes over what has changed about the others.
+    pub(super) fn follow(&mut self, wanted: &BTreeMap<TrackId, WantedTrack>) {
         for track in [self.sends, self.receives_track()].into_iter().flatten() {
             if !wanted.contains_key(&track) {
                 self.remove(track);
             }
+        }
+        if let Some((track, source)) = &mut self.receives
+            && let Some(WantedDirection::ClientReceives(new)) =
+                wanted.get(track).map(|wanted| &wanted.direction)
+        {
+            source.clone_from(new);
         }
     }
 }

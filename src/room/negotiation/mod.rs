@@ -189,7 +189,7 @@ pub struct WantedTrack {
 /// Who has to offer, and so which `negotiation_role` the client is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Needed {
-    /// The client offers (it adds send tracks, or nothing has been negotiated yet).
+    /// The client offers, because it adds send tracks.
     ClientOffers,
     /// The server offers ([`Negotiation::make_offer`]).
     ServerOffers,
@@ -319,8 +319,7 @@ impl Negotiation {
             let mut tracks = self.wanted.values();
             tracks.find(|t| client_sends(t) == sends && !placed.contains(&t.id))
         };
-        let nothing_yet = self.sections.is_empty() && !self.wanted.is_empty();
-        if unplaced(true).is_some() || nothing_yet {
+        if unplaced(true).is_some() {
             return Some(Needed::ClientOffers);
         }
         let removed = placed.iter().any(|id| !self.wanted.contains_key(id));
@@ -348,7 +347,7 @@ impl Negotiation {
             .collect()
     }
 
-    /// The client's transport, once it has offered or answered.
+    /// The client's transport, once it has offered or answered with an m-section we use.
     pub fn remote(&self) -> Option<&RemoteTransport> {
         self.remote.as_ref()
     }

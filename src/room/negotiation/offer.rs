@@ -28,7 +28,7 @@ impl Negotiation {
         }
         let mut sections = self.sections.clone();
         for section in &mut sections {
-            section.drop_unwanted(&self.wanted);
+            section.follow(&self.wanted);
         }
         self.place_new(&mut sections);
         for section in sections.iter_mut().filter(|section| !section.rejected) {
@@ -114,7 +114,7 @@ impl Negotiation {
             .map(|(_, media)| media)
             .collect();
         let remote = bundled_transport(&answer, &accepted, &[Setup::Active])?;
-        compare(self.remote.as_ref(), &remote)?;
+        compare(self.remote.as_ref(), remote.as_ref())?;
         // Nothing fails from here on.
         for media in &answer.media {
             self.table.learn(media);
@@ -124,7 +124,7 @@ impl Negotiation {
             self.local_sdp = Some(pending.sdp);
         }
         self.sections = sections;
-        self.remote = Some(remote);
+        self.remote = remote.or(self.remote.take());
         self.remote_sdp = Some(sdp.to_owned());
         Ok(())
     }

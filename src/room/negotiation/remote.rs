@@ -40,12 +40,15 @@ pub(super) fn check_shape(
 }
 
 /// Checks that all `accepted` m-sections share the bundled transport, and reads it: it is described by the first of
-/// them in the BUNDLE group (RFC 9143 section 7.3); what the others repeat does not count.
+/// them in the BUNDLE group (RFC 9143 section 7.3); what the others repeat does not count. `None` if nothing is accepted.
 pub(super) fn bundled_transport(
     description: &Description,
     accepted: &[&MediaSection],
     setup_allowed: &[Setup],
-) -> Result<RemoteTransport, NegotiationError> {
+) -> Result<Option<RemoteTransport>, NegotiationError> {
+    if accepted.is_empty() {
+        return Ok(None);
+    }
     let group: BTreeSet<&str> = description.bundle.iter().map(String::as_str).collect();
     // One m-section alone needs no group.
     let needs_group = accepted.len() > 1 || !group.is_empty();
@@ -63,10 +66,8 @@ pub(super) fn bundled_transport(
     }
     let mut mids = description.bundle.iter();
     let tagged = mids.find_map(|mid| accepted.iter().find(|media| media.mid == *mid));
-    let in_order = tagged.into_iter().chain(accepted).copied();
-    // With every m-section rejected, the transport of any of them is as good.
-    let sections: Vec<&MediaSection> = in_order.chain(&description.media).collect();
-    read_transport(&sections, setup_allowed)
+    let sections: Vec<&MediaSection> = tagged.into_iter().chain(accepted).copied().collect();
+    read_transport(&sections, setup_allowed).map(Some)
 }
 
 fn read_transport(
@@ -94,9 +95,9 @@ fn read_transport(
 /// Whether `new` restarts ICE of `old`; another certificate is refused.
 pub(super) fn compare(
     old: Option<&RemoteTransport>,
-    new: &RemoteTransport,
+    new: Option<&RemoteTransport>,
 ) -> Result<bool, NegotiationError> {
-    let Some(old) = old else {
+    let Some((old, new)) = old.zip(new) else {
         return Ok(false);
     };
     if old.fingerprints != new.fingerprints {

@@ -1,1 +1,0 @@
-//! Negotiation as a client sees it.
