@@ -300,7 +300,7 @@ pub struct Fir<'a> {
 
 impl<'a> Fir<'a> {
     pub(super) fn parse(sender_ssrc: u32, fci: &'a [u8]) -> Result<Self, RtcpError> {
-        if fci.is_empty() || fci.len() % 8 != 0 {
+        if fci.is_empty() || !fci.len().is_multiple_of(8) {
             return Err(RtcpError::BadCount);
         }
         Ok(Self { sender_ssrc, fci })

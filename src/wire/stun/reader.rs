@@ -98,7 +98,7 @@ pub struct Message<'a> {
 pub fn parse(bytes: &[u8]) -> Result<Message<'_>, StunError> {
     let kind = u16_at(bytes, 0).ok_or(StunError::BadLength(bytes.len()))?;
     let body_len = u16_at(bytes, 2).ok_or(StunError::BadLength(bytes.len()))?;
-    let whole = usize::from(body_len) % 4 == 0
+    let whole = body_len.is_multiple_of(4)
         && bytes.len() == HEADER_BYTES + usize::from(body_len)
         && bytes.len() <= STUN_BYTES_MAX;
     if !whole {
