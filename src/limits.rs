@@ -149,10 +149,16 @@ pub const WS_MESSAGE_BYTES_MAX: usize = 512 * 1024;
 pub const WS_WRITE_BUFFER_BYTES_MAX: usize = 256 * 1024;
 /// HTTP request head, bytes. Larger: 431.
 pub const HTTP_HEAD_BYTES_MAX: usize = 16 * 1024;
+/// HTTP header fields of a request. More: 431.
+pub const HTTP_HEADERS_MAX: usize = 64;
 /// HTTP and WebSocket handshake deadline, ms.
 pub const HTTP_HANDSHAKE_MS: u64 = 5_000;
 /// Sessions of the signalling core. More: 503.
 pub const SESSIONS_MAX: usize = 65_536;
+/// TCP connections of the public listener, those in their handshake included. More: dropped unanswered.
+pub const CONNECTIONS_MAX: usize = SESSIONS_MAX + 4096;
+/// Time a closing WebSocket gets to take its close frame, ms. Then it is dropped.
+pub const WS_CLOSE_MS: u64 = 2_000;
 /// Rooms one session may be in. More: the join is refused.
 pub const ROOMS_PER_SESSION_MAX: usize = 64;
 /// Commands per second and session, on average, and as a burst. More: closed as `Evicted`.

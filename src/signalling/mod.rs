@@ -212,6 +212,11 @@ impl Signalling {
         }
     }
 
+    /// A WebSocket ping or pong: a sign of life that costs budget.
+    pub fn handle_control(&mut self, now: Time, id: SessionId) {
+        self.admit_frame(now, id);
+    }
+
     /// The socket is gone. Close code 1000 means "left", a stalled reader is evicted; anything else is "lost".
     /// Ignored for a session that was closed from this side.
     pub fn handle_closed(&mut self, now: Time, id: SessionId, end: SocketEnd) {

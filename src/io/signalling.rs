@@ -1,0 +1,458 @@
+//! The signalling core's event loop: the public listener, its connections, and the pure [`Signalling`] between them
+//! and the shards, on one glommio executor.
+//!
+//! One task per connection, one for the clock and the shards. All of them call into the same state machine and carry
+//! out what it says at once ([`Hub::settle`]), so no order of messages is ever changed on the way.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::future::poll_fn;
+use std::io;
+use std::panic::AssertUnwindSafe;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+use futures_lite::FutureExt;
+use glommio::ExecutorJoinHandle;
+use glommio::net::{TcpListener, TcpStream};
+use glommio::timer::Timer;
+
+use super::channel::{EventInbox, Inbox, MovableInbox, SendError, ShardLink};
+use super::clock::Clock;
+use super::executor::{self, ExecutorError};
+use super::http::{self, Decision};
+use super::listener::PublicListener;
+use super::tls::Stream;
+use super::ws::{Conversation, Outbox};
+use crate::bus::shard::ShardEvent;
+use crate::id::{SessionId, ShardId};
+use crate::limits::{CONNECTIONS_MAX, HTTP_HANDSHAKE_MS, WS_CLOSE_MS};
+use crate::metrics::ShardSnapshot;
+use crate::signalling::{
+    Signalling, SignallingCounters, SignallingOutput, SignallingSettings, SocketEnd, SpecLookup,
+};
+use crate::time::Time;
+
+pub use super::http::Site;
+
+/// Shard events handled before connections get their turn.
+const EVENTS_PER_TURN: usize = 256;
+/// Bytes read from a connection at once.
+const READ_BYTES: usize = 16 * 1024;
+/// Pause after a failed accept: out of file descriptors, mostly, which passes.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How long a shutdown waits for the shards.
+const SHUTDOWN: Duration = Duration::from_secs(2);
+
+/// What other threads may ask of the signalling core.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SignallingRequest {
+    /// Close every socket, stop every shard, then return.
+    Shutdown,
+}
+
+/// What the signalling core reports.
+#[derive(Debug)]
+pub enum Observation<'a> {
+    /// A shard's snapshot, once a second each.
+    Shard(&'a ShardSnapshot),
+    /// Its own counters, with every snapshot.
+    Signalling(SignallingCounters),
+}
+
+/// Takes reports. Must not block.
+pub type Observer = Box<dyn FnMut(Observation<'_>) + Send>;
+
+/// What the signalling thread is started with.
+pub struct SignallingThread {
+    /// Bound sockets, each with TLS or without.
+    pub listeners: Vec<(PublicListener, Option<Arc<rustls::ServerConfig>>)>,
+    /// Page, dev credential, origins.
+    pub site: Site,
+    /// Timeouts.
+    pub settings: SignallingSettings,
+    /// Rooms by id.
+    pub specs: SpecLookup,
+    /// Commands to shard `n` at index `n`.
+    pub shards: Vec<ShardLink>,
+    /// Events of all shards.
+    pub events: MovableInbox<ShardEvent>,
+    /// Requests of the control thread.
+    pub requests: MovableInbox<SignallingRequest>,
+    /// The clock all cores share.
+    pub clock: Clock,
+    /// Where reports go.
+    pub observer: Observer,
+}
+
+/// Starts the thread on `core`. It ends after [`SignallingRequest::Shutdown`], when the shards have stopped.
+pub fn spawn(
+    thread: SignallingThread,
+    core: usize,
+) -> Result<ExecutorJoinHandle<()>, ExecutorError> {
+    executor::spawn("signalling", core, move || run(thread))
+}
+
+/// What all tasks share.
+pub(super) struct Hub {
+    core: RefCell<Signalling>,
+    sockets: RefCell<HashMap<SessionId, Rc<Outbox>>>,
+    shards: Vec<ShardLink>,
+    clock: Clock,
+    site: Site,
+    /// Bytes just read; used between two awaits only.
+    pub(super) read_buffer: RefCell<Box<[u8]>>,
+    connections: Cell<usize>,
+    /// When the clock task wakes by itself, and how to wake it before.
+    sleeping: RefCell<(Time, Option<Waker>)>,
+}
+
+impl Hub {
+    /// A text message of a client.
+    pub(super) fn frame(&self, id: SessionId, text: &str) {
+        self.core
+            .borrow_mut()
+            .handle_frame(self.clock.now(), id, text);
+        self.settle();
+    }
+
+    /// A binary message of a client.
+    pub(super) fn binary(&self, id: SessionId) {
+        self.core.borrow_mut().handle_binary(self.clock.now(), id);
+        self.settle();
+    }
+
+    /// A WebSocket ping or pong of a client.
+    pub(super) fn control(&self, id: SessionId) {
+        self.core.borrow_mut().handle_control(self.clock.now(), id);
+        self.settle();
+    }
+
+    /// The socket of a session is gone.
+    pub(super) fn closed(&self, id: SessionId, end: SocketEnd) {
+        self.sockets.borrow_mut().remove(&id);
+        self.core
+            .borrow_mut()
+            .handle_closed(self.clock.now(), id, end);
+        self.settle();
+    }
+
+    fn open(&self) -> Result<(SessionId, Rc<Outbox>), String> {
+        let id = self
+            .core
+            .borrow_mut()
+            .handle_open(self.clock.now())
+            .map_err(|error| error.to_string())?;
+        let outbox = Rc::new(Outbox::default());
+        self.sockets.borrow_mut().insert(id, outbox.clone());
+        self.settle();
+        Ok((id, outbox))
+    }
+
+    /// Carries out everything the state machine wants, then sees to its next deadline.
+    fn settle(&self) {
+        loop {
+            let output = self.core.borrow_mut().poll_output();
+            match output {
+                Some(SignallingOutput::Send { session, text }) => self.send(session, text),
+                Some(SignallingOutput::Close {
+                    session, reason, ..
+                }) => {
+                    if let Some(outbox) = self.sockets.borrow_mut().remove(&session) {
+                        outbox.close(reason);
+                    }
+                }
+                Some(SignallingOutput::Shard { shard, command }) => {
+                    let Some(link) = self.shards.get(usize::from(shard.0)) else {
+                        continue;
+                    };
+                    match link.try_send(command) {
+                        Ok(()) => {}
+                        Err(SendError::Full(command)) => self.core.borrow_mut().handle_shard_full(
+                            self.clock.now(),
+                            shard,
+                            command,
+                        ),
+                        Err(SendError::Closed(_)) => self.shard_gone(shard),
+                    }
+                }
+                None => break,
+            }
+        }
+        let due = self.core.borrow().poll_timeout().unwrap_or(Time::MAX);
+        let mut sleeping = self.sleeping.borrow_mut();
+        if due < sleeping.0
+            && let Some(waker) = sleeping.1.take()
+        {
+            waker.wake();
+        }
+    }
+
+    fn send(&self, session: SessionId, text: String) {
+        let outbox = self.sockets.borrow().get(&session).cloned();
+        if let Some(outbox) = outbox
+            && !outbox.push(text)
+        {
+            self.sockets.borrow_mut().remove(&session);
+            outbox.close(crate::bus::client::CloseReason::Evicted);
+            let now = self.clock.now();
+            self.core
+                .borrow_mut()
+                .handle_closed(now, session, SocketEnd::Stalled);
+        }
+    }
+
+    fn shard_gone(&self, shard: ShardId) {
+        let now = self.clock.now();
+        self.core
+            .borrow_mut()
+            .handle_shard_event(now, ShardEvent::Stopped(shard));
+    }
+}
+
+async fn run(thread: SignallingThread) {
+    let core = Signalling::new(
+        thread.settings,
+        u16::try_from(thread.shards.len()).unwrap_or(u16::MAX),
+        thread.specs,
+    );
+    let hub = Rc::new(Hub {
+        core: RefCell::new(core),
+        sockets: RefCell::new(HashMap::new()),
+        shards: thread.shards,
+        clock: thread.clock,
+        site: thread.site,
+        read_buffer: RefCell::new(vec![0; READ_BYTES].into_boxed_slice()),
+        connections: Cell::new(0),
+        sleeping: RefCell::new((Time::MAX, None)),
+    });
+    for (listener, tls) in thread.listeners {
+        let listener = listener.on_executor();
+        glommio::spawn_local(accept(hub.clone(), listener, tls)).detach();
+    }
+    let events = thread.events.listen();
+    let requests = thread.requests.listen();
+    conduct(&hub, &events, &requests, thread.observer).await;
+}
+
+/// The clock, the shards and the control thread.
+async fn conduct(
+    hub: &Rc<Hub>,
+    events: &EventInbox,
+    requests: &Inbox<SignallingRequest>,
+    mut observer: Observer,
+) {
+    let mut running = hub.shards.len();
+    let mut stop_at = None;
+    loop {
+        for _ in 0..EVENTS_PER_TURN {
+            let Some(event) = events.try_recv() else {
+                break;
+            };
+            if let ShardEvent::Snapshot(snapshot) = &event {
+                observer(Observation::Shard(snapshot));
+                observer(Observation::Signalling(hub.core.borrow().counters()));
+            }
+            if let ShardEvent::Stopped(_) = &event {
+                running = running.saturating_sub(1);
+            }
+            let now = hub.clock.now();
+            hub.core.borrow_mut().handle_shard_event(now, event);
+            hub.settle();
+        }
+        if let Some(SignallingRequest::Shutdown) = requests.try_recv()
+            && stop_at.is_none()
+        {
+            let now = hub.clock.now();
+            stop_at = Some(now + SHUTDOWN);
+            hub.core.borrow_mut().handle_shutdown(now);
+            hub.settle();
+        }
+        let now = hub.clock.now();
+        hub.core.borrow_mut().handle_timeout(now);
+        hub.settle();
+        if let Some(stop_at) = stop_at
+            && (running == 0 || now >= stop_at)
+        {
+            return farewell(hub).await;
+        }
+        wait(hub, events, requests, stop_at).await;
+    }
+}
+
+/// Until an event, a request, the next deadline, or an earlier one that was set meanwhile.
+async fn wait(
+    hub: &Rc<Hub>,
+    events: &EventInbox,
+    requests: &Inbox<SignallingRequest>,
+    stop_at: Option<Time>,
+) {
+    // Connections come first after every turn.
+    glommio::yield_if_needed().await;
+    let due = hub.core.borrow().poll_timeout().unwrap_or(Time::MAX);
+    let due = due.min(stop_at.unwrap_or(Time::MAX));
+    *hub.sleeping.borrow_mut() = (due, None);
+    let woken = poll_fn(|cx| {
+        let mut sleeping = hub.sleeping.borrow_mut();
+        // `settle` takes the waker to say that there is an earlier deadline.
+        if hub
+            .core
+            .borrow()
+            .poll_timeout()
+            .is_some_and(|next| next < sleeping.0)
+        {
+            return Poll::Ready(());
+        }
+        sleeping.1 = Some(cx.waker().clone());
+        match (events.poll_wait(cx), requests.poll_wait(cx)) {
+            (Poll::Pending, Poll::Pending) => Poll::Pending,
+            _ => Poll::Ready(()),
+        }
+    });
+    let alarm = async {
+        match due {
+            Time::MAX => std::future::pending().await,
+            due => Timer::new(due.since(hub.clock.now())).await,
+        };
+    };
+    woken.or(alarm).await;
+    *hub.sleeping.borrow_mut() = (Time::MAX, None);
+}
+
+/// Gives the close frames time to leave.
+async fn farewell(hub: &Rc<Hub>) {
+    let all_gone = async {
+        while hub.connections.get() > 0 {
+            Timer::new(Duration::from_millis(5)).await;
+        }
+    };
+    let deadline = async {
+        Timer::new(Duration::from_millis(WS_CLOSE_MS)).await;
+    };
+    all_gone.or(deadline).await;
+}
+
+async fn accept(hub: Rc<Hub>, listener: TcpListener, tls: Option<Arc<rustls::ServerConfig>>) {
+    loop {
+        let tcp = match listener.accept().await {
+            Ok(tcp) => tcp,
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted; if this stays, raise the limit of open files (`ulimit -n`)");
+                Timer::new(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        if hub.connections.get() >= CONNECTIONS_MAX {
+            // Dropped without an answer: writing one would cost what we have not got.
+            continue;
+        }
+        let counted = Counted::new(hub.clone());
+        let task =
+            AssertUnwindSafe(connection(hub.clone(), tcp, tls.clone(), counted)).catch_unwind();
+        glommio::spawn_local(async move {
+            // A panic ends that connection alone; an executor whose task panics dies with all of them.
+            if task.await.is_err() {
+                tracing::error!("a connection's task panicked; only that connection is closed");
+            }
+        })
+        .detach();
+    }
+}
+
+/// One connection in `connections`, until dropped.
+struct Counted(Rc<Hub>);
+
+impl Counted {
+    fn new(hub: Rc<Hub>) -> Self {
+        hub.connections.set(hub.connections.get() + 1);
+        Self(hub)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let connections = &self.0.connections;
+        connections.set(connections.get().saturating_sub(1));
+    }
+}
+
+async fn connection(
+    hub: Rc<Hub>,
+    tcp: TcpStream,
+    tls: Option<Arc<rustls::ServerConfig>>,
+    _counted: Counted,
+) {
+    let Ok(mut stream) = Stream::new(tcp, tls.as_ref()) else {
+        return;
+    };
+    let deadline = async {
+        Timer::new(Duration::from_millis(HTTP_HANDSHAKE_MS)).await;
+        None
+    };
+    let mut received = Vec::new();
+    let decision = async { request(&hub, &mut stream, &mut received).await.ok() };
+    // `Some(None)` would be a broken connection: nothing to answer.
+    let decision = async { Some(decision.await) }.or(deadline).await;
+    let (answer, early) = match decision {
+        Some(Some(Decision::Answer(answer))) => (answer, None),
+        Some(Some(Decision::Upgrade(answer, length))) => (answer, Some(length)),
+        Some(_) => return,
+        None => (http::too_slow(), None),
+    };
+    let Some(length) = early else {
+        return say(stream, &answer).await;
+    };
+    let (session, outbox) = match hub.open() {
+        Ok(opened) => opened,
+        Err(why) => return say(stream, &http::unavailable(&why)).await,
+    };
+    if stream.queue(&answer).is_err() {
+        return hub.closed(session, SocketEnd::Abnormal);
+    }
+    let early = received.get(length..).unwrap_or_default();
+    let conversation = Conversation::new(stream, early, hub, session, outbox);
+    drop(received);
+    conversation.run().await;
+}
+
+/// Reads until a request's head is complete.
+async fn request(hub: &Hub, stream: &mut Stream, received: &mut Vec<u8>) -> io::Result<Decision> {
+    loop {
+        poll_fn(|cx| {
+            let mut buf = hub.read_buffer.borrow_mut();
+            match stream.poll_read(cx, &mut buf) {
+                Poll::Ready(Ok(0)) => Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
+                Poll::Ready(Ok(n)) => {
+                    received.extend_from_slice(buf.get(..n).unwrap_or_default());
+                    Poll::Ready(Ok(()))
+                }
+                Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+                Poll::Pending => Poll::Pending,
+            }
+        })
+        .await?;
+        match http::decide(&hub.site, received) {
+            Decision::More => {}
+            decision => return Ok(decision),
+        }
+    }
+}
+
+/// Answers and closes, within the handshake's time.
+async fn say(mut stream: Stream, answer: &[u8]) {
+    let said = async {
+        if stream.queue(answer).is_err() || poll_fn(|cx| stream.poll_flush(cx)).await.is_err() {
+            return;
+        }
+        stream.shutdown().await;
+        // Closing with unread bytes would reset the connection before the answer is read.
+        let mut waste = [0_u8; 1024];
+        while let Ok(1..) = poll_fn(|cx| stream.poll_read(cx, &mut waste)).await {}
+    };
+    let deadline = async {
+        Timer::new(Duration::from_millis(HTTP_HANDSHAKE_MS)).await;
+    };
+    said.or(deadline).await;
+}
