@@ -35,9 +35,8 @@ impl TryFrom<String> for ShardCores {
         if text.trim() == "auto" {
             return Ok(ShardCores::Auto);
         }
-        let wrong = || {
-            format!("cores {text:?} are not understood; write \"auto\", \"2-5\" or \"1,3\"")
-        };
+        let wrong =
+            || format!("cores {text:?} are not understood; write \"auto\", \"2-5\" or \"1,3\"");
         let mut list = Vec::new();
         for part in text.split(',') {
             let (first, last) = part.split_once('-').unwrap_or((part, part));

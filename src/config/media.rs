@@ -27,13 +27,7 @@ impl Default for Media {
             udp_port: 40000,
             advertise: Vec::new(),
             socket_buffer_bytes: 4 * 1024 * 1024,
-            codecs: vec![
-                Codec::Opus,
-                Codec::Vp8,
-                Codec::Vp9,
-                Codec::H264,
-                Codec::Av1,
-            ],
+            codecs: vec![Codec::Opus, Codec::Vp8, Codec::Vp9, Codec::H264, Codec::Av1],
         }
     }
 }

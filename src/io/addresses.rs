@@ -58,7 +58,10 @@ mod tests {
 
     #[test]
     fn candidates_are_ordered() {
-        let lines = candidates(&["192.0.2.7".parse().unwrap(), "::1".parse().unwrap()], 5000);
+        let lines = candidates(
+            &["192.0.2.7".parse().unwrap(), "::1".parse().unwrap()],
+            5000,
+        );
         assert_eq!(
             lines,
             [

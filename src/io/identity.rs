@@ -8,7 +8,9 @@ use crate::transport::dtls::DtlsIdentity;
 
 /// Why there is no certificate.
 #[derive(Debug, thiserror::Error)]
-#[error("the DTLS certificate cannot be made: {0}; cure: see whether the system's random source works")]
+#[error(
+    "the DTLS certificate cannot be made: {0}; cure: see whether the system's random source works"
+)]
 pub struct IdentityError(#[from] rcgen::Error);
 
 /// A self-signed ECDSA P-256 certificate, which every browser takes, and its key.

@@ -179,13 +179,16 @@ impl Machine {
         let check =
             link.transport
                 .handle_stun(turn.now, from, &message, &mut self.dtls, turn.tx)?;
-        if let IceCheck::New { evicted } = check {
-            if let Some(evicted) = evicted
-                && self.by_address.get(&evicted) == Some(&key)
-            {
-                self.by_address.remove(&evicted);
-            }
-            // An address that two peers have validated belongs to the one that did so last.
+        if let IceCheck::New {
+            evicted: Some(evicted),
+        } = check
+            && self.by_address.get(&evicted) == Some(&key)
+        {
+            self.by_address.remove(&evicted);
+        }
+        // An address that two peers have validated belongs to the one whose check came last: a peer that claims
+        // another's address with a spoofed source loses it to the owner's next check.
+        if check != IceCheck::Refused && self.by_address.get(&from) != Some(&key) {
             self.by_address.insert(from, key);
         }
         self.take_transport_events(key, turn);
