@@ -1,9 +1,9 @@
 //! The guards, one by one: real handshakes between two guarded sessions, and a scripted library that misbehaves.
 
-use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
 use super::records::HEADER_BYTES;
@@ -595,12 +595,12 @@ impl Dtls for Scripted {
 
 struct ScriptedProvider {
     script: Script,
-    made: Rc<RefCell<u32>>,
+    made: Arc<AtomicU32>,
 }
 
 impl DtlsProvider for ScriptedProvider {
     fn create(&self, _: DtlsRole, _: Time, _: u64) -> Result<Box<dyn Dtls>, DtlsError> {
-        *self.made.borrow_mut() += 1;
+        self.made.fetch_add(1, Ordering::Relaxed);
         Ok(Box::new(Scripted {
             script: self.script,
             outputs: VecDeque::new(),
@@ -608,14 +608,14 @@ impl DtlsProvider for ScriptedProvider {
     }
 }
 
-fn scripted(script: Script) -> (Side, Rc<RefCell<u32>>) {
-    let made = Rc::new(RefCell::new(0));
+fn scripted(script: Script) -> (Side, Arc<AtomicU32>) {
+    let made = Arc::new(AtomicU32::new(0));
     let mut session = DtlsSession::new(1);
     let print = Fingerprint::of(HashFunction::Sha256, b"the peer");
     session.set_remote(DtlsRole::Passive, &[print]);
     let provider = ScriptedProvider {
         script,
-        made: Rc::clone(&made),
+        made: Arc::clone(&made),
     };
     let side = Side {
         session,
@@ -644,7 +644,7 @@ fn guard4_a_panic_costs_one_attempt_of_one_peer() {
         for try_ in 1..=DTLS_ATTEMPTS_MAX {
             assert_eq!(side.feed(ms(1), &client_hello()), Ok(()), "{script:?}");
             assert_eq!(
-                *made.borrow(),
+                made.load(Ordering::Relaxed),
                 try_,
                 "{script:?}: each try has a fresh object"
             );
