@@ -2,7 +2,8 @@
 // colchis-client.js.
 //
 // The page can be driven by its address: /?room=R&name=N&join=1 joins at once. Also understood: token=T (credential,
-// else /dev.json is asked), audio=0, video=0, video=640x360 (size to ask the camera for).
+// else /dev.json is asked), audio=0, video=0, audio=raw (no echo cancellation and the like, for music and for tests),
+// video=640x360 or video=640x360@15 (size and frames per second to ask the camera for).
 
 import { ColchisClient, connect } from "./colchis-client.js";
 import { CallView } from "./call.js";
@@ -23,8 +24,8 @@ const LEFT = {
   Idle: ["The server did not hear from this page for too long. Check your network, then join again."],
 };
 
-const size = /^(\d+)x(\d+)$/.exec(parameters.get("video") ?? "");
-const devices = new Devices(size ? { width: Number(size[1]), height: Number(size[2]) } : {});
+const [, width, height, rate] = (/^(\d+)x(\d+)(?:@(\d+))?$/.exec(parameters.get("video") ?? "") ?? []).map(Number);
+const devices = new Devices({ width, height, rate, processed: parameters.get("audio") !== "raw" });
 const meter = new LevelMeter();
 /** What the user wants, before and during the call. */
 const wanted = { audio: parameters.get("audio") !== "0", video: parameters.get("video") !== "0" };

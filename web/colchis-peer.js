@@ -92,8 +92,9 @@ export class Peer {
     return this.#chain;
   }
 
+  /** Sends a command of this connection; false while the room is not joined: the state then comes by SynchronizeMe. */
   send(command, data) {
-    return this.#room.send(command, { peer_id: this.id, ...data });
+    return this.#room.state === "joined" && this.#room.send(command, { peer_id: this.id, ...data });
   }
 
   start(tracks, role, described = null) {

@@ -29,11 +29,11 @@ function explain(kind, cause) {
   }
 }
 
-const AUDIO = { echoCancellation: true, noiseSuppression: true, autoGainControl: true };
 
 export class Devices {
-  constructor({ width = 1280, height = 720 } = {}) {
-    this.size = { width, height };
+  /** What to ask for; `processed`: with echo cancellation, noise suppression and gain control. */
+  constructor({ width = 1280, height = 720, rate = 30, processed = true } = {}) {
+    this.wanted = { width, height, rate, processed };
     this.tracks = { audio: null, video: null };
     this.screen = [];
     this.chosen = { audio: "", video: "" };
@@ -43,9 +43,11 @@ export class Devices {
 
   #constraints(kind) {
     const deviceId = this.chosen[kind] ? { deviceId: { exact: this.chosen[kind] } } : {};
-    if (kind === "audio") return { ...AUDIO, ...deviceId };
-    const { width, height } = this.size;
-    return { width: { ideal: width }, height: { ideal: height }, frameRate: { ideal: 30, max: 30 }, ...deviceId };
+    const { width, height, rate, processed } = this.wanted;
+    if (kind === "audio") {
+      return { echoCancellation: processed, noiseSuppression: processed, autoGainControl: processed, ...deviceId };
+    }
+    return { width: { ideal: width }, height: { ideal: height }, frameRate: { ideal: rate, max: rate }, ...deviceId };
   }
 
   /** Starts `kinds` (of "audio", "video"); returns the errors of those that did not start. */

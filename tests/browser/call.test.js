@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 
-import { CAMERA, framesDuring, startChromium, until, untilAllDecode, untilDecoding } from "./lib/browsers.js";
+import { AES_GCM, CAMERA, framesDuring, startChromium, until, untilAllDecode, untilDecoding } from "./lib/browsers.js";
 import { startServer } from "./lib/server.js";
 
 const ROOM = "argo";
@@ -42,7 +42,7 @@ test("three members decode video and audio of each other, at the resolution sent
           const { video } = await caller.received(other.name);
           return video.width === CAMERA.width && video.height === CAMERA.height;
         },
-        30_000,
+        60_000,
       );
     }
     assert.deepEqual((await caller.tiles()).sort(), ["ann", "bob", "cleo"]);
@@ -55,7 +55,7 @@ test("the media is protected by AES-GCM", async () => {
       const reports = [...(await globalThis.colchis.pc.getStats()).values()];
       return reports.find((report) => report.type === "transport");
     });
-    assert.equal(transport.srtpCipher, "AEAD_AES_128_GCM");
+    assert.match(transport.srtpCipher, AES_GCM);
     assert.equal(transport.dtlsState, "connected");
   }
 });

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 
-import { startChromium, startFirefox, until, untilAllDecode } from "./lib/browsers.js";
+import { AES_GCM, startChromium, startFirefox, until, untilAllDecode } from "./lib/browsers.js";
 import { startServer } from "./lib/server.js";
 
 let server;
@@ -30,7 +30,7 @@ test("Chromium and Firefox decode video and audio of each other", async () => {
     const reports = [...(await globalThis.colchis.pc.getStats()).values()];
     return reports.find((report) => report.type === "transport").srtpCipher;
   });
-  assert.equal(cipher, "AEAD_AES_128_GCM");
+  assert.match(cipher, AES_GCM);
   await other.screenshot("firefox");
   await other.press("leave");
   await until("firefox is gone", async () => !(await one.tiles()).includes("firefox"), 5_000);

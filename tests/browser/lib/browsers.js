@@ -33,7 +33,14 @@ const FIREFOX_PREFERENCES = {
   "browser.safebrowsing.malware.enabled": false,
 };
 /** Small pictures: the machine that tests encodes and decodes all of them in software. */
-export const CAMERA = { width: 320, height: 240 };
+export const CAMERA = { width: 320, height: 240, rate: 10 };
+const SOURCES = `audio=raw&video=${CAMERA.width}x${CAMERA.height}@${CAMERA.rate}`;
+
+/** How long things may take on a machine that has other things to do; figures are measured on their own. */
+const PATIENCE_MS = 60_000;
+
+/** What `srtpCipher` says when the media is protected as we want it; older browsers leave the prefix out. */
+export const AES_GCM = /^(SRTP_)?AEAD_AES_(128|256)_GCM$/;
 
 /** One page in a call. */
 export class Caller {
@@ -52,7 +59,7 @@ export class Caller {
   /** Opens the call page so that it joins at once. */
   async join(server, room, extra = "") {
     const query = `room=${encodeURIComponent(room)}&name=${encodeURIComponent(this.name)}&join=1`;
-    await this.page.goto(`${server.url}/?${query}&video=${CAMERA.width}x${CAMERA.height}${extra}`);
+    await this.page.goto(`${server.url}/?${query}&${SOURCES}${extra}`);
   }
 
   /** Presses a control of the page, by its id. */
@@ -101,7 +108,7 @@ async function readReceived() {
 export async function startChromium() {
   const browser = await chromium.launch({ executablePath: CHROMIUM, args: CHROMIUM_FLAGS });
   return {
-    async caller(name, viewport = { width: 800, height: 600 }) {
+    async caller(name, viewport = { width: 480, height: 360 }) {
       const context = await browser.newContext({ viewport });
       const page = await context.newPage();
       return new Caller({ name, page, close: () => context.close(), screenshot: (file) => page.screenshot({ path: file }) });
@@ -128,7 +135,7 @@ export async function startFirefox() {
 }
 
 /** Polls `probe` until it returns something true; fails with `what` and the last value seen. */
-export async function until(what, probe, timeout_ms = 20_000) {
+export async function until(what, probe, timeout_ms = PATIENCE_MS) {
   const deadline = Date.now() + timeout_ms;
   let seen;
   do {
@@ -140,7 +147,7 @@ export async function until(what, probe, timeout_ms = 20_000) {
 }
 
 /** Waits until `caller` decodes pictures and sound of `member`, both growing. */
-export async function untilDecoding(caller, member, timeout_ms = 20_000) {
+export async function untilDecoding(caller, member, timeout_ms = PATIENCE_MS) {
   let first = null;
   let last = null;
   const grows = async () => {
