@@ -172,6 +172,10 @@ pub const SESSION_BAD_FRAMES_MAX: u32 = 16;
 pub const MEMBERSHIPS_MAX: usize = 131_072;
 /// Leaves and losses kept for a shard that is behind: two per member at most.
 pub const SHARD_BACKLOG_MAX: usize = 2 * MEMBERSHIPS_MAX;
+/// Requests of the control thread to signalling. Full: the signal is to be sent again.
+pub const SIGNALLING_REQUESTS_MAX: usize = 16;
+/// Reports to the control thread. Full: a report is lost, the next one says more.
+pub const CONTROL_REPORTS_MAX: usize = 1024;
 
 const _: () = {
     assert!(TRANSMIT_SLOTS >= FAN_OUT_MAX + RECV_BATCH);

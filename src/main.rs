@@ -1,3 +1,5 @@
 //! The `colchis` command.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    colchis::io::cli::main()
+}

@@ -49,6 +49,18 @@ pub enum ListenError {
     },
 }
 
+impl ListenError {
+    /// What `cause` means for somebody who wants to listen on `address`.
+    pub fn new(address: SocketAddr, cause: io::Error) -> Self {
+        match cause.kind() {
+            io::ErrorKind::AddrInUse => ListenError::Taken { address },
+            io::ErrorKind::PermissionDenied => ListenError::Forbidden { address },
+            io::ErrorKind::AddrNotAvailable => ListenError::NoSuchAddress { address },
+            _ => ListenError::Other { address, cause },
+        }
+    }
+}
+
 /// A bound and listening socket on its way to the signalling core.
 #[derive(Debug)]
 pub struct PublicListener {
@@ -59,12 +71,7 @@ pub struct PublicListener {
 impl PublicListener {
     /// Binds and listens. Port 0 chooses a free one, see [`PublicListener::address`].
     pub fn bind(address: SocketAddr) -> Result<Self, ListenError> {
-        Self::try_bind(address).map_err(|cause| match cause.kind() {
-            io::ErrorKind::AddrInUse => ListenError::Taken { address },
-            io::ErrorKind::PermissionDenied => ListenError::Forbidden { address },
-            io::ErrorKind::AddrNotAvailable => ListenError::NoSuchAddress { address },
-            _ => ListenError::Other { address, cause },
-        })
+        Self::try_bind(address).map_err(|cause| ListenError::new(address, cause))
     }
 
     fn try_bind(address: SocketAddr) -> io::Result<Self> {

@@ -2,13 +2,18 @@
 
 pub mod addresses;
 pub mod channel;
+pub mod cli;
 pub mod clock;
+pub mod control;
 pub mod executor;
 mod http;
 pub mod identity;
+pub mod launch;
 pub mod listener;
 pub mod plan;
 pub mod preflight;
+pub mod report;
+pub mod runtime;
 pub mod shard;
 pub mod signalling;
 mod site;

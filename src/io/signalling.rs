@@ -29,10 +29,8 @@ use super::ws::{Conversation, Outbox};
 use crate::bus::shard::ShardEvent;
 use crate::id::{SessionId, ShardId};
 use crate::limits::{CONNECTIONS_MAX, HTTP_HANDSHAKE_MS, WS_CLOSE_MS};
-use crate::metrics::ShardSnapshot;
-use crate::signalling::{
-    Signalling, SignallingCounters, SignallingOutput, SignallingSettings, SocketEnd, SpecLookup,
-};
+use crate::metrics::{ShardSnapshot, SignallingCounters};
+use crate::signalling::{Signalling, SignallingOutput, SignallingSettings, SocketEnd, SpecLookup};
 use crate::time::Time;
 
 pub use super::http::Site;

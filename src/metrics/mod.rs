@@ -103,3 +103,26 @@ pub struct ShardSnapshot {
     /// Share of the last second the loop was busy, 0.0–1.0.
     pub busy_ratio: f64,
 }
+
+/// Counters of the signalling core since its start, and sizes now.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SignallingCounters {
+    /// Sessions opened.
+    pub sessions_opened: u64,
+    /// Frames received.
+    pub frames_in: u64,
+    /// Frames that were not a message of the protocol.
+    pub frames_bad: u64,
+    /// Joins that became memberships.
+    pub joins: u64,
+    /// Joins refused for an unknown room or member, or a wrong credential.
+    pub joins_rejected: u64,
+    /// Sessions closed for a limit.
+    pub evicted: u64,
+    /// Sessions open now.
+    pub sessions: u64,
+    /// Rooms known now.
+    pub rooms: u64,
+    /// Members lost now, whose media still runs.
+    pub lost: u64,
+}

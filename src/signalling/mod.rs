@@ -23,6 +23,7 @@ use crate::bus::shard::{ShardCommand, ShardEvent};
 use crate::bus::spec::RoomSpec;
 use crate::id::{MemberId, RoomId, SessionId, ShardId};
 use crate::limits::SESSIONS_MAX;
+use crate::metrics::SignallingCounters;
 use crate::time::Time;
 
 use membership::Room;
@@ -104,29 +105,6 @@ pub enum SignallingError {
     /// [`Signalling::handle_shutdown`] was called.
     #[error("the server is going down; connect to another one")]
     ShuttingDown,
-}
-
-/// Counters since the start, and sizes now.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct SignallingCounters {
-    /// Sessions opened.
-    pub sessions_opened: u64,
-    /// Frames received.
-    pub frames_in: u64,
-    /// Frames that were not a message of the protocol.
-    pub frames_bad: u64,
-    /// Joins that became memberships.
-    pub joins: u64,
-    /// Joins refused for an unknown room or member, or a wrong credential.
-    pub joins_rejected: u64,
-    /// Sessions closed for a limit.
-    pub evicted: u64,
-    /// Sessions open now.
-    pub sessions: u64,
-    /// Rooms known now.
-    pub rooms: u64,
-    /// Members lost now, whose media still runs.
-    pub lost: u64,
 }
 
 /// Who a deadline belongs to. Ordered, so that equal deadlines fire in a fixed order.

@@ -1,0 +1,195 @@
+//! Metrics as OpenMetrics text. Counters are copies of the cores' own, so they are encoded, not counted, here.
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, text};
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Registry;
+
+use crate::control::Control;
+use crate::error::DropReason;
+use crate::metrics::{ShardCounters, ShardSnapshot, SignallingCounters};
+
+type Read<S, T> = (&'static str, &'static str, fn(&S) -> T);
+
+const SHARD_COUNTERS: &[Read<ShardCounters, u64>] = &[
+    ("datagrams_in", "Datagrams read from the socket", |c| {
+        c.datagrams_in
+    }),
+    ("bytes_in", "Bytes read from the socket", |c| c.bytes_in),
+    ("datagrams_out", "Datagrams written to the socket", |c| {
+        c.datagrams_out
+    }),
+    ("bytes_out", "Bytes written to the socket", |c| c.bytes_out),
+    (
+        "datagrams_refused",
+        "Datagrams the kernel did not take",
+        |c| c.datagrams_refused,
+    ),
+    ("packets_used", "RTP packets received that were used", |c| {
+        c.packets_used
+    }),
+    ("consumed", "STUN, DTLS and RTCP datagrams used", |c| {
+        c.consumed
+    }),
+    (
+        "packets_forwarded",
+        "RTP packets sent to subscribers",
+        |c| c.packets_forwarded,
+    ),
+    (
+        "packets_retransmitted",
+        "Retransmissions sent to subscribers",
+        |c| c.packets_retransmitted,
+    ),
+    ("nacks_sent", "Lost packets asked of publishers", |c| {
+        c.nacks_sent
+    }),
+    (
+        "key_frames_requested",
+        "Key frames asked of publishers",
+        |c| c.key_frames_requested,
+    ),
+    ("handshakes_completed", "DTLS handshakes completed", |c| {
+        c.handshakes_completed
+    }),
+    ("handshakes_failed", "DTLS handshakes failed", |c| {
+        c.handshakes_failed
+    }),
+    ("commands_refused", "Commands of clients refused", |c| {
+        c.commands_refused
+    }),
+    (
+        "rooms_panicked",
+        "Rooms closed by a fault in their code",
+        |c| c.rooms_panicked,
+    ),
+];
+
+const SHARD_GAUGES: &[Read<ShardSnapshot, f64>] = &[
+    ("rooms", "Rooms", |s| f64::from(s.rooms)),
+    ("members", "Members", |s| f64::from(s.members)),
+    ("transports", "Live transports", |s| f64::from(s.transports)),
+    ("up_tracks", "Published tracks with media state", |s| {
+        f64::from(s.up_tracks)
+    }),
+    ("down_tracks", "Subscriptions with media state", |s| {
+        f64::from(s.down_tracks)
+    }),
+    (
+        "busy_ratio",
+        "Share of the last second the loop worked",
+        |s| s.busy_ratio,
+    ),
+];
+
+const SIGNALLING_COUNTERS: &[Read<SignallingCounters, u64>] = &[
+    ("sessions_opened", "Sessions opened", |c| c.sessions_opened),
+    ("frames_in", "Frames received", |c| c.frames_in),
+    (
+        "frames_bad",
+        "Frames that were no message of the protocol",
+        |c| c.frames_bad,
+    ),
+    ("joins", "Joins that became memberships", |c| c.joins),
+    ("joins_rejected", "Joins refused", |c| c.joins_rejected),
+    ("evicted", "Sessions closed for a limit", |c| c.evicted),
+];
+
+const SIGNALLING_GAUGES: &[Read<SignallingCounters, u64>] = &[
+    ("sessions", "Sessions open", |c| c.sessions),
+    ("rooms", "Rooms known", |c| c.rooms),
+    ("lost", "Members lost whose media still runs", |c| c.lost),
+];
+
+impl Control {
+    /// `GET /metrics`: OpenMetrics 1.0 text.
+    pub fn metrics(&self) -> String {
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(View {
+            shards: self.shards.values().map(|(_, s)| s.clone()).collect(),
+            signalling: self.signalling,
+        }));
+        let mut out = String::new();
+        match text::encode(&mut out, &registry) {
+            Ok(()) => out,
+            // Writing to a String does not fail; a broken label would.
+            Err(error) => format!("# metrics cannot be encoded: {error}\n# EOF\n"),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct View {
+    shards: Vec<ShardSnapshot>,
+    signalling: SignallingCounters,
+}
+
+impl Collector for View {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        for (name, help, read) in SHARD_COUNTERS {
+            let name = format!("colchis_shard_{name}");
+            let kind = ConstCounter::new(0_u64).metric_type();
+            let mut family = encoder.encode_descriptor(&name, help, None, kind)?;
+            for shard in &self.shards {
+                let labels = [("shard", shard.shard.to_string())];
+                ConstCounter::new(read(&shard.counters)).encode(family.encode_family(&labels)?)?;
+            }
+        }
+        self.encode_drops(&mut encoder)?;
+        for (name, help, read) in SHARD_GAUGES {
+            let name = format!("colchis_shard_{name}");
+            let kind = ConstGauge::new(0_f64).metric_type();
+            let mut family = encoder.encode_descriptor(&name, help, None, kind)?;
+            for shard in &self.shards {
+                let labels = [("shard", shard.shard.to_string())];
+                ConstGauge::new(read(shard)).encode(family.encode_family(&labels)?)?;
+            }
+        }
+        for (name, help, read) in SIGNALLING_COUNTERS {
+            let name = format!("colchis_signalling_{name}");
+            let metric = ConstCounter::new(read(&self.signalling));
+            let value = encoder.encode_descriptor(&name, help, None, metric.metric_type())?;
+            metric.encode(value)?;
+        }
+        for (name, help, read) in SIGNALLING_GAUGES {
+            let name = format!("colchis_signalling_{name}");
+            let metric = ConstGauge::new(read(&self.signalling) as i64);
+            let value = encoder.encode_descriptor(&name, help, None, metric.metric_type())?;
+            metric.encode(value)?;
+        }
+        Ok(())
+    }
+}
+
+impl View {
+    fn encode_drops(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let tables: [(&str, &str, fn(&ShardCounters) -> &[u64; DropReason::COUNT]); 2] = [
+            (
+                "colchis_shard_drops_in",
+                "Received datagrams that went no further",
+                |c| &c.drops_in,
+            ),
+            (
+                "colchis_shard_drops_out",
+                "Copies not sent to a subscriber",
+                |c| &c.drops_out,
+            ),
+        ];
+        for (name, help, read) in tables {
+            let kind = ConstCounter::new(0_u64).metric_type();
+            let mut family = encoder.encode_descriptor(name, help, None, kind)?;
+            for shard in &self.shards {
+                let counts = read(&shard.counters);
+                for (reason, count) in DropReason::ALL.iter().zip(counts) {
+                    let labels = [
+                        ("shard", shard.shard.to_string()),
+                        ("reason", reason.label().to_owned()),
+                    ];
+                    ConstCounter::new(*count).encode(family.encode_family(&labels)?)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,62 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::io::launch::{DevOptions, Launch};
+use crate::io::runtime;
+
+/// Exit status of a fault the operator cures (sysexits.h, EX_CONFIG).
+const EXIT_CONFIG: u8 = 78;
+
+/// An open WebRTC SFU: one pinned thread per core, io_uring underneath.
+#[derive(Debug, Parser)]
+#[command(name = "colchis", version, about)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a server with a call page, no configuration, every room open: to try it out.
+    Dev(DevArgs),
+}
+
+#[derive(Debug, Args)]
+struct DevArgs {
+    /// Address of the page. Browsers give camera and microphone to localhost and to HTTPS only.
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8080")]
+    listen: SocketAddr,
+    /// Address of health and metrics.
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8081")]
+    private_listen: SocketAddr,
+    /// Shards to run. Default: one per core but signalling's, two at least.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
+    shards: Option<u16>,
+    /// UDP port of the first shard; the others follow. 0: any free ports.
+    #[arg(long, value_name = "PORT", default_value_t = 0)]
+    udp_port: u16,
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let done = match cli.command {
+        Command::Dev(args) => runtime::run(Launch::dev(&DevOptions {
+            listen: args.listen,
+            private_listen: args.private_listen,
+            shards: args.shards.map(usize::from),
+            udp_port: args.udp_port,
+        })),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("colchis: error: {error}");
+            ExitCode::from(EXIT_CONFIG)
+        }
+    }
+}

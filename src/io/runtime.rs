@@ -1,0 +1,321 @@
+//! The process: what starts, in which order, and how it ends.
+//!
+//! Everything that can be refused is found out before anything listens: configuration, host, plan, ports, certificate.
+//! Then shards, signalling and control start, each on its thread, and run until a signal ends them.
+
+use std::net::{IpAddr, SocketAddr};
+
+use glommio::ExecutorJoinHandle;
+use rand_chacha::ChaCha20Rng;
+use rand_core::SeedableRng;
+
+use crate::bus::client::RpcSettings;
+use crate::config::cores::ShardCores;
+use crate::config::media::Codec;
+use crate::config::{Config, Media};
+use crate::id::ShardId;
+use crate::io::addresses;
+use crate::io::channel;
+use crate::io::clock::Clock;
+use crate::io::executor::ExecutorError;
+use crate::io::launch::Launch;
+use crate::io::listener::{ListenError, PublicListener};
+use crate::io::plan::{self, CorePlan, CoreWishes, PlanError};
+use crate::io::preflight::{self, PreflightError};
+use crate::io::shard::{self, ShardThread};
+use crate::io::signalling::{self, SignallingThread, Site};
+use crate::io::tls::TlsError;
+use crate::io::udp::{MediaSocket, UdpError};
+use crate::io::{control, identity, report, tls};
+use crate::limits::{SHARD_COMMANDS_MAX, SHARD_EVENTS_MAX, SIGNALLING_REQUESTS_MAX};
+use crate::room::RoomConfig;
+use crate::room::machine::MachineConfig;
+use crate::shard::ShardConfig;
+use crate::signalling::SignallingSettings;
+use crate::transport::dtls::{DimplProvider, DtlsIdentity, DtlsSettings};
+use crate::wire::codec::CodecKind;
+
+/// Why the server does not start. One line each, with the cure.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The host cannot run it.
+    #[error(transparent)]
+    Preflight(#[from] PreflightError),
+    /// The cores cannot be had.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// A listener's port.
+    #[error("{key}: {source}")]
+    Listen {
+        /// Configuration key.
+        key: &'static str,
+        /// What is wrong with it.
+        source: ListenError,
+    },
+    /// A media port.
+    #[error(transparent)]
+    Udp(#[from] UdpError),
+    /// More shards than ports.
+    #[error("media.udp_port = {base}: {shards} shards need ports up to {base}+{}; at most 65535; cure: a lower port", shards - 1)]
+    PortRange {
+        /// First port.
+        base: u16,
+        /// How many are needed.
+        shards: usize,
+    },
+    /// Certificate or key of the public listener.
+    #[error("public.tls_cert, public.tls_key: {0}")]
+    Tls(#[from] TlsError),
+    /// The DTLS certificate.
+    #[error(transparent)]
+    Identity(#[from] identity::IdentityError),
+    /// DTLS cannot be set up.
+    #[error("DTLS: {0}")]
+    Dtls(#[from] crate::transport::dtls::DtlsConfigError),
+    /// An executor did not start.
+    #[error(transparent)]
+    Executor(#[from] ExecutorError),
+    /// Control thread.
+    #[error(transparent)]
+    Control(#[from] control::ControlError),
+    /// No file descriptors, no random source.
+    #[error("{what}: {source}; cure: raise `ulimit -n`")]
+    Io {
+        /// What was being made.
+        what: &'static str,
+        /// What the kernel said.
+        source: std::io::Error,
+    },
+}
+
+/// Ports and certificate, all there before any thread is.
+struct Bound {
+    public: PublicListener,
+    tls: Option<std::sync::Arc<rustls::ServerConfig>>,
+    private: std::net::TcpListener,
+    media: Vec<MediaSocket>,
+    identity: DtlsIdentity,
+}
+
+/// Runs a server until a signal ends it.
+pub fn run(launch: Launch) -> Result<(), StartError> {
+    report::init_log(&launch.config.log.level);
+    let host = preflight::inspect()?;
+    let plan = plan::plan(&wishes(&launch), &host.cores)?;
+    let bound = bind(&launch.config, plan.shards.len())?;
+    let addresses = advertised(&launch.config.media, launch.dev_credential.is_some());
+    if launch.report {
+        report::start(&host, &plan, &launch, &bound.summary(), &addresses);
+    }
+    start(launch, &plan, bound, &addresses)
+}
+
+fn wishes(launch: &Launch) -> CoreWishes {
+    let cores = &launch.config.cores;
+    CoreWishes {
+        signalling: cores.signalling,
+        shards: match &cores.shards {
+            ShardCores::Auto => None,
+            ShardCores::List(list) => Some(list.clone()),
+        },
+        control: cores.control,
+        shards_min: launch.shards_min,
+    }
+}
+
+fn load_tls(config: &Config) -> Result<Option<std::sync::Arc<rustls::ServerConfig>>, StartError> {
+    let public = &config.public;
+    match (&public.tls_cert, &public.tls_key) {
+        (Some(cert), Some(key)) => Ok(Some(tls::load(cert, key)?)),
+        _ => Ok(None),
+    }
+}
+
+fn bind(config: &Config, shards: usize) -> Result<Bound, StartError> {
+    let tls = load_tls(config)?;
+    let public =
+        PublicListener::bind(config.public.listen).map_err(|source| StartError::Listen {
+            key: "public.listen",
+            source,
+        })?;
+    let private = control::bind(config.private.listen).map_err(|source| StartError::Listen {
+        key: "private.listen",
+        source,
+    })?;
+    Ok(Bound {
+        public,
+        tls,
+        private,
+        media: bind_media(&config.media, shards)?,
+        identity: identity::generate()?,
+    })
+}
+
+fn bind_media(media: &Media, shards: usize) -> Result<Vec<MediaSocket>, StartError> {
+    let range = StartError::PortRange {
+        base: media.udp_port,
+        shards,
+    };
+    if usize::from(media.udp_port) + shards > usize::from(u16::MAX) + 1 {
+        return Err(range);
+    }
+    let mut sockets = Vec::with_capacity(shards);
+    for index in 0..shards as u16 {
+        let port = match media.udp_port {
+            0 => 0,
+            base => base + index,
+        };
+        let addr = SocketAddr::new(media.bind, port);
+        sockets.push(MediaSocket::bind(addr, media.socket_buffer_bytes)?);
+    }
+    Ok(sockets)
+}
+
+impl Bound {
+    fn summary(&self) -> report::Ports {
+        let port = |s: &MediaSocket| s.local_addr().map(|a| a.port()).unwrap_or_default();
+        report::Ports {
+            public: self.public.address(),
+            private: self.private.local_addr().ok(),
+            tls: self.tls.is_some(),
+            media: self.media.iter().map(port).collect(),
+        }
+    }
+}
+
+/// Addresses clients are told: those configured, or the host's own.
+fn advertised(media: &Media, dev: bool) -> Vec<IpAddr> {
+    if !media.advertise.is_empty() {
+        return media.advertise.clone();
+    }
+    if media.bind.is_unspecified() {
+        return addresses::of_this_host(dev);
+    }
+    vec![media.bind]
+}
+
+/// Starts every thread, waits for the end, and ends them in order.
+fn start(
+    launch: Launch,
+    plan: &CorePlan,
+    bound: Bound,
+    addresses: &[IpAddr],
+) -> Result<(), StartError> {
+    let clock = Clock::start();
+    let channels = |source| StartError::Io {
+        what: "channels between cores",
+        source,
+    };
+    let (event_link, events) = channel::channel(SHARD_EVENTS_MAX).map_err(channels)?;
+    let (requests_link, requests) = channel::channel(SIGNALLING_REQUESTS_MAX).map_err(channels)?;
+    let mut links = Vec::new();
+    let mut shards = Vec::new();
+    for (index, (socket, core)) in bound.media.into_iter().zip(&plan.shards).enumerate() {
+        let (link, inbox) = channel::channel(SHARD_COMMANDS_MAX).map_err(channels)?;
+        links.push(link);
+        let thread = ShardThread {
+            config: shard_config(
+                index,
+                &launch.config,
+                &bound.identity,
+                &socket,
+                addresses,
+                clock,
+            )?,
+            socket,
+            inbox,
+            events: event_link.clone(),
+            clock,
+            rng: ChaCha20Rng::from_os_rng(),
+        };
+        shards.push(shard::spawn(thread, *core)?);
+    }
+    let (observer, reports) = control::reports();
+    let timeouts = &launch.config.timeouts;
+    let signalling = SignallingThread {
+        listeners: vec![(bound.public, bound.tls)],
+        site: Site {
+            serve_page: launch.config.public.page,
+            dev_credential: launch.dev_credential,
+            origins: launch.config.public.origins,
+        },
+        settings: SignallingSettings {
+            rpc: RpcSettings {
+                idle_timeout_ms: timeouts.idle_timeout_ms,
+                ping_interval_ms: timeouts.ping_interval_ms,
+            },
+            join_timeout_ms: timeouts.join_timeout_ms,
+        },
+        specs: launch.specs,
+        shards: links,
+        events,
+        requests,
+        clock,
+        observer,
+    };
+    let signalling = signalling::spawn(signalling, plan.signalling)?;
+    let control = control::spawn(
+        plan.shards.len(),
+        clock,
+        reports,
+        bound.private,
+        requests_link,
+    )?;
+    wait(signalling, shards);
+    control.stop();
+    Ok(())
+}
+
+fn wait(signalling: ExecutorJoinHandle<()>, shards: Vec<ExecutorJoinHandle<()>>) {
+    // Signalling ends when a signal has come and the shards have closed their rooms.
+    if signalling.join().is_err() {
+        tracing::error!("the signalling core died; every session is gone, the process ends");
+    }
+    for shard in shards {
+        if shard.join().is_err() {
+            tracing::error!("a shard had died before the end");
+        }
+    }
+}
+
+fn shard_config(
+    index: usize,
+    config: &Config,
+    identity: &DtlsIdentity,
+    socket: &MediaSocket,
+    addresses: &[IpAddr],
+    clock: Clock,
+) -> Result<ShardConfig, StartError> {
+    let port = socket.local_addr().map_err(|source| StartError::Io {
+        what: "media socket",
+        source,
+    })?;
+    let settings = DtlsSettings {
+        dtls13: config.dtls.dtls13,
+        ..DtlsSettings::default()
+    };
+    let provider = DimplProvider::new(settings, identity, clock.anchor())?;
+    let mut fingerprint = [0; 32];
+    fingerprint.copy_from_slice(identity.fingerprint.bytes());
+    Ok(ShardConfig {
+        id: ShardId(index as u16),
+        room: RoomConfig {
+            fingerprint,
+            candidates: addresses::candidates(addresses, port.port()),
+            codecs: config.media.codecs.iter().map(codec_kind).collect(),
+        },
+        machine: MachineConfig {
+            dtls: Box::new(provider),
+        },
+    })
+}
+
+fn codec_kind(codec: &Codec) -> CodecKind {
+    match codec {
+        Codec::Opus => CodecKind::Opus,
+        Codec::Vp8 => CodecKind::Vp8,
+        Codec::Vp9 => CodecKind::Vp9,
+        Codec::H264 => CodecKind::H264,
+        Codec::Av1 => CodecKind::Av1,
+    }
+}
