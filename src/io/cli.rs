@@ -31,7 +31,7 @@ struct DevArgs {
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
     /// Address of health and metrics.
-    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8081")]
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:0")]
     private_listen: SocketAddr,
     /// Shards to run. Default: one per core but signalling's, two at least.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]

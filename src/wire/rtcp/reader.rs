@@ -93,7 +93,8 @@ impl<'a> Frame<'a> {
         let (mut body, rest) = after.split_at_checked(len).ok_or(RtcpError::Truncated)?;
         if flags & 0x20 != 0 {
             let padding = usize::from(*body.last().ok_or(RtcpError::BadPadding)?);
-            if padding == 0 || !padding.is_multiple_of(4) {
+            // RFC 3550 section 6.4.1 wants a multiple of four; Chromium pads its transport feedback by one to three.
+            if padding == 0 {
                 return Err(RtcpError::BadPadding);
             }
             let end = body.len().checked_sub(padding);
