@@ -178,6 +178,10 @@ fn drop_unnegotiated(peer: &mut Peer, tracks: &[NegotiatedTrack], cx: &mut Conte
     for (id, recv) in &mut peer.recvs {
         if let Some(down) = recv.down.take_if(|_| !agreed(id)) {
             cx.machine.remove_down(down);
+            // Should the stream come back it starts at a random number: under the old SSRC that could seal other
+            // bytes with a nonce already used (RFC 7714 section 8.4).
+            recv.ssrc = cx.new_ssrc();
+            recv.rtx_ssrc = recv.rtx_ssrc.map(|_| cx.new_ssrc());
         }
     }
 }
