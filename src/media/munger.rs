@@ -186,120 +186,121 @@ mod tests {
     }
     use Step::*;
 
+    const TABLE: &[(&str, &[Step])] = &[
+        (
+            "plain, with loss and reordering",
+            &[
+                Switch(100),
+                Map(100, Some(7)),
+                Map(103, Some(10)),
+                Map(101, Some(8)),
+                Map(102, Some(9)),
+            ],
+        ),
+        (
+            "before the first",
+            &[Switch(100), Map(99, None), Map(100, Some(7))],
+        ),
+        (
+            "skip in order",
+            &[
+                Switch(1),
+                Map(1, Some(7)),
+                Skip(2),
+                Map(2, None),
+                Map(3, Some(8)),
+            ],
+        ),
+        (
+            "many skips in a row are one run",
+            &[
+                Switch(1),
+                Map(1, Some(7)),
+                Skip(2),
+                Skip(3),
+                Skip(4),
+                Map(5, Some(8)),
+                Map(3, None),
+            ],
+        ),
+        (
+            "skip the very first",
+            &[Switch(1), Skip(1), Map(2, Some(7)), Map(1, None)],
+        ),
+        (
+            "skip with a gap before it: the late packet fits in",
+            &[
+                Switch(1),
+                Map(1, Some(7)),
+                Skip(3),
+                Map(4, Some(9)),
+                Map(2, Some(8)),
+                Map(3, None),
+            ],
+        ),
+        (
+            "skip too late leaves the gap",
+            &[
+                Switch(1),
+                Map(1, Some(7)),
+                Map(3, Some(9)),
+                Skip(2),
+                Map(4, Some(10)),
+            ],
+        ),
+        (
+            "switch: inputs count in the new numbering only",
+            &[
+                Switch(1000),
+                Map(1000, Some(7)),
+                Map(1002, Some(9)),
+                Switch(5),
+                Map(5, Some(10)),
+                Map(1001, Some(1006)),
+                Map(4, None),
+            ],
+        ),
+        (
+            "resume: late packets of before keep their place, those of the pause have none",
+            &[
+                Switch(10),
+                Map(10, Some(7)),
+                Map(12, Some(9)),
+                Resume(50),
+                Map(50, Some(10)),
+                Map(11, Some(8)),
+                Map(13, None),
+                Map(49, None),
+            ],
+        ),
+        (
+            "resume after a run that never gave an output",
+            &[
+                Switch(10),
+                Skip(11),
+                Resume(14),
+                Map(14, Some(7)),
+                Map(10, None),
+                Map(15, Some(8)),
+            ],
+        ),
+        (
+            "wrap of the low 16 bits",
+            &[
+                Switch(65_535),
+                Map(65_535, Some(7)),
+                Map(65_536, Some(8)),
+                Map(65_537, Some(9)),
+            ],
+        ),
+    ];
+
     #[test]
     fn outputs_are_gap_free() {
-        let table: Vec<(&str, Vec<Step>)> = vec![
-            (
-                "plain, with loss and reordering",
-                vec![
-                    Switch(100),
-                    Map(100, Some(7)),
-                    Map(103, Some(10)),
-                    Map(101, Some(8)),
-                    Map(102, Some(9)),
-                ],
-            ),
-            (
-                "before the first",
-                vec![Switch(100), Map(99, None), Map(100, Some(7))],
-            ),
-            (
-                "skip in order",
-                vec![
-                    Switch(1),
-                    Map(1, Some(7)),
-                    Skip(2),
-                    Map(2, None),
-                    Map(3, Some(8)),
-                ],
-            ),
-            (
-                "many skips in a row are one run",
-                vec![
-                    Switch(1),
-                    Map(1, Some(7)),
-                    Skip(2),
-                    Skip(3),
-                    Skip(4),
-                    Map(5, Some(8)),
-                    Map(3, None),
-                ],
-            ),
-            (
-                "skip the very first",
-                vec![Switch(1), Skip(1), Map(2, Some(7)), Map(1, None)],
-            ),
-            (
-                "skip with a gap before it: the late packet fits in",
-                vec![
-                    Switch(1),
-                    Map(1, Some(7)),
-                    Skip(3),
-                    Map(4, Some(9)),
-                    Map(2, Some(8)),
-                    Map(3, None),
-                ],
-            ),
-            (
-                "skip too late leaves the gap",
-                vec![
-                    Switch(1),
-                    Map(1, Some(7)),
-                    Map(3, Some(9)),
-                    Skip(2),
-                    Map(4, Some(10)),
-                ],
-            ),
-            (
-                "switch: inputs count in the new numbering only",
-                vec![
-                    Switch(1000),
-                    Map(1000, Some(7)),
-                    Map(1002, Some(9)),
-                    Switch(5),
-                    Map(5, Some(10)),
-                    Map(1001, Some(1006)),
-                    Map(4, None),
-                ],
-            ),
-            (
-                "resume: late packets of before keep their place, those of the pause have none",
-                vec![
-                    Switch(10),
-                    Map(10, Some(7)),
-                    Map(12, Some(9)),
-                    Resume(50),
-                    Map(50, Some(10)),
-                    Map(11, Some(8)),
-                    Map(13, None),
-                    Map(49, None),
-                ],
-            ),
-            (
-                "resume after a run that never gave an output",
-                vec![
-                    Switch(10),
-                    Skip(11),
-                    Resume(14),
-                    Map(14, Some(7)),
-                    Map(10, None),
-                    Map(15, Some(8)),
-                ],
-            ),
-            (
-                "wrap of the low 16 bits",
-                vec![
-                    Switch(65_535),
-                    Map(65_535, Some(7)),
-                    Map(65_536, Some(8)),
-                    Map(65_537, Some(9)),
-                ],
-            ),
-        ];
-        for (name, steps) in table {
+        for (name, steps) in TABLE {
             let mut munger = Munger::new(7, ());
-            for step in steps {
-                match step {
+            for step in *steps {
+                match *step {
                     Map(input, expected) => {
                         assert_eq!(munger.map(input).map(|m| m.0), expected, "{name}: {input}");
                     }
