@@ -263,6 +263,7 @@ fn limits_shown_are_the_limits() {
         ),
         ("SESSION_COMMANDS_PER_S", u64::from(SESSION_COMMANDS_PER_S)),
         ("SESSION_COMMANDS_BURST", u64::from(SESSION_COMMANDS_BURST)),
+        ("SESSION_BAD_FRAMES_MAX", u64::from(SESSION_BAD_FRAMES_MAX)),
         ("ROOMS_PER_SESSION_MAX", ROOMS_PER_SESSION_MAX as u64),
         ("MEMBERS_PER_ROOM_MAX", MEMBERS_PER_ROOM_MAX as u64),
         ("ID_BYTES_MAX", ID_BYTES_MAX as u64),
