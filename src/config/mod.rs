@@ -4,6 +4,7 @@
 
 pub mod cores;
 pub mod dtls;
+pub mod load;
 pub mod log;
 pub mod media;
 pub mod private;
@@ -15,6 +16,7 @@ use serde::Deserialize;
 
 pub use cores::Cores;
 pub use dtls::Dtls;
+pub use load::ConfigError;
 pub use log::Log;
 pub use media::Media;
 pub use private::Private;

@@ -4,6 +4,7 @@
 //! snapshot per shard, the newest.
 
 pub mod prometheus;
+pub mod spec;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

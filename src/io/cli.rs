@@ -1,6 +1,7 @@
 //! The command line.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
@@ -23,6 +24,10 @@ struct Cli {
 enum Command {
     /// Run a server with a call page, no configuration, every room open: to try it out.
     Dev(DevArgs),
+    /// Run a configured server.
+    Serve(ConfigArgs),
+    /// Check a configuration and this host, print the plan, and leave.
+    Check(ConfigArgs),
 }
 
 #[derive(Debug, Args)]
@@ -41,6 +46,13 @@ struct DevArgs {
     udp_port: u16,
 }
 
+#[derive(Debug, Args)]
+struct ConfigArgs {
+    /// Configuration file, TOML; docs/config.md lists every key.
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+}
+
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -51,6 +63,12 @@ pub fn main() -> ExitCode {
             shards: args.shards.map(usize::from),
             udp_port: args.udp_port,
         })),
+        Command::Serve(args) => Launch::serve(&args.config)
+            .map_err(Into::into)
+            .and_then(runtime::run),
+        Command::Check(args) => Launch::serve(&args.config)
+            .map_err(Into::into)
+            .and_then(|launch| runtime::check(&launch)),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

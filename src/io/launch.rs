@@ -1,12 +1,15 @@
 //! What the process is started with, whichever command asked for it.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::bus::client::RpcSettings;
 use crate::bus::spec::{MemberSpec, P2pPolicy, PlaySpec, PublishSpec, RoomSpec};
 use crate::config::{Config, Timeouts};
 use crate::id::{EndpointId, RoomId};
+use crate::io::specs::{ReadError, read_config, read_specs};
 use crate::signalling::SpecLookup;
 
 /// Everything a server needs to start.
@@ -19,8 +22,6 @@ pub struct Launch {
     pub dev_credential: Option<String>,
     /// Shards at least, when cores are not listed.
     pub shards_min: usize,
-    /// Human readable start-up report on stdout.
-    pub report: bool,
 }
 
 /// Choices of `colchis dev`.
@@ -56,7 +57,7 @@ impl Launch {
                 id: room.clone(),
                 p2p: P2pPolicy::Never,
                 open: Some(open.clone()),
-                members: std::collections::BTreeMap::new(),
+                members: BTreeMap::new(),
             }))
         });
         Self {
@@ -64,8 +65,24 @@ impl Launch {
             specs,
             dev_credential: Some(DEV_CREDENTIAL.to_owned()),
             shards_min: options.shards.unwrap_or(DEV_SHARDS),
-            report: true,
         }
+    }
+}
+
+impl Launch {
+    /// `colchis serve`: configuration and specs from files.
+    ///
+    /// # Errors
+    /// The first file that cannot be used.
+    pub fn serve(path: &Path) -> Result<Self, ReadError> {
+        let config = read_config(path)?;
+        let book = read_specs(&config)?;
+        Ok(Self {
+            config,
+            specs: Box::new(move |room: &RoomId| book.room_spec(room)),
+            dev_credential: None,
+            shards_min: 1,
+        })
     }
 }
 

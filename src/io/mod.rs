@@ -17,6 +17,7 @@ pub mod runtime;
 pub mod shard;
 pub mod signalling;
 mod site;
+pub mod specs;
 pub mod tls;
 pub mod udp;
 mod ws;

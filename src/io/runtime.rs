@@ -24,6 +24,7 @@ use crate::io::plan::{self, CorePlan, CoreWishes, PlanError};
 use crate::io::preflight::{self, PreflightError};
 use crate::io::shard::{self, ShardThread};
 use crate::io::signalling::{self, SignallingThread, Site};
+use crate::io::specs::ReadError;
 use crate::io::tls::TlsError;
 use crate::io::udp::{MediaSocket, UdpError};
 use crate::io::{control, identity, report, tls};
@@ -78,6 +79,9 @@ pub enum StartError {
     /// Control thread.
     #[error(transparent)]
     Control(#[from] control::ControlError),
+    /// Configuration or specs.
+    #[error(transparent)]
+    Read(#[from] ReadError),
     /// No file descriptors, no random source.
     #[error("{what}: {source}; cure: raise `ulimit -n`")]
     Io {
@@ -86,6 +90,20 @@ pub enum StartError {
         /// What the kernel said.
         source: std::io::Error,
     },
+}
+
+/// `colchis check`: everything of a start but the start. Ports are not bound: a server may be running.
+///
+/// # Errors
+/// As [`run`].
+pub fn check(launch: &Launch) -> Result<(), StartError> {
+    let host = preflight::inspect()?;
+    let plan = plan::plan(&wishes(launch), &host.cores)?;
+    load_tls(&launch.config)?;
+    println!("configuration is good");
+    report::host(&host, &plan);
+    report::warnings(&plan, &launch.config);
+    Ok(())
 }
 
 /// Ports and certificate, all there before any thread is.
@@ -104,9 +122,7 @@ pub fn run(launch: Launch) -> Result<(), StartError> {
     let plan = plan::plan(&wishes(&launch), &host.cores)?;
     let bound = bind(&launch.config, plan.shards.len())?;
     let addresses = advertised(&launch.config.media, launch.dev_credential.is_some());
-    if launch.report {
-        report::start(&host, &plan, &launch, &bound.summary(), &addresses);
-    }
+    report::start(&host, &plan, &launch, &bound.summary(), &addresses);
     start(launch, &plan, bound, &addresses)
 }
 

@@ -1,0 +1,265 @@
+//! From TOML text to [`Config`], or to one line that says where, what and how to cure it.
+
+use crate::config::Config;
+use crate::config::cores::ShardCores;
+
+/// Why a configuration is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{file}:{line}: {message}")]
+pub struct ConfigError {
+    /// Name of the file, as it was given.
+    pub file: String,
+    /// Line, from 1.
+    pub line: usize,
+    /// Key, value, what is wrong, and the cure.
+    pub message: String,
+}
+
+/// Most similar names are offered as a hint up to this edit distance.
+const HINT_DISTANCE_MAX: usize = 3;
+
+impl Config {
+    /// Reads and checks a configuration. `file` is only named in errors.
+    ///
+    /// # Errors
+    /// The first fault found.
+    pub fn from_toml(text: &str, file: &str) -> Result<Config, ConfigError> {
+        let config: Config = toml::from_str(text).map_err(|error| {
+            let start = error.span().map_or(0, |span| span.start);
+            let line = line_of(text, start);
+            ConfigError {
+                file: file.to_owned(),
+                line,
+                message: with_key(text, line, with_hint(error.message())),
+            }
+        })?;
+        check(&config).map_err(|(key, message)| ConfigError {
+            file: file.to_owned(),
+            line: line_of_key(text, key),
+            message: format!("{key}: {message}"),
+        })?;
+        Ok(config)
+    }
+}
+
+fn line_of(text: &str, offset: usize) -> usize {
+    let before = text.as_bytes().iter().take(offset);
+    1 + before.filter(|b| **b == b'\n').count()
+}
+
+/// Names key and value, which the parser's message about a wrong value does not.
+fn with_key(text: &str, line: usize, message: String) -> String {
+    let line = text.lines().nth(line - 1).unwrap_or_default().trim();
+    if message.starts_with("unknown field") || !line.contains('=') {
+        return message;
+    }
+    format!("{line}: {message}")
+}
+
+/// Line of `section.key`; of the section, or the first line, if it is not written.
+fn line_of_key(text: &str, path: &str) -> usize {
+    let (section, key) = path.split_once('.').unwrap_or((path, ""));
+    let mut in_section = false;
+    let mut found = 1;
+    for (index, line) in text.lines().enumerate() {
+        let line = line.trim();
+        if line.starts_with('[') {
+            in_section = line.trim_matches(['[', ']', ' ']) == section;
+            if in_section {
+                found = index + 1;
+            }
+        } else if in_section && line.split('=').next().is_some_and(|k| k.trim() == key) {
+            return index + 1;
+        }
+    }
+    found
+}
+
+/// Adds "did you mean" to an unknown key or variant: the parser's message lists what is known.
+fn with_hint(message: &str) -> String {
+    let message = message.trim().replace('\n', " ");
+    let mut names = message.split('`').skip(1).step_by(2);
+    if !message.starts_with("unknown ") {
+        return message;
+    }
+    let Some(wrong) = names.next() else {
+        return message;
+    };
+    let near = names
+        .map(|name| (distance(wrong, name), name))
+        .filter(|(d, name)| *d <= HINT_DISTANCE_MAX && *d < name.len())
+        .min();
+    match near {
+        Some((_, name)) => format!("{message}; did you mean `{name}`?"),
+        None => format!("{message}; docs/config.md lists every key"),
+    }
+}
+
+/// Edits between two short names (Levenshtein).
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut next = vec![i + 1];
+        for (j, y) in b.iter().enumerate() {
+            let replace = row.get(j).copied().unwrap_or(0) + usize::from(x != *y);
+            let delete = row.get(j + 1).copied().unwrap_or(0) + 1;
+            let insert = next.last().copied().unwrap_or(0) + 1;
+            next.push(replace.min(delete).min(insert));
+        }
+        row = next;
+    }
+    row.last().copied().unwrap_or(0)
+}
+
+type Fault = (&'static str, String);
+
+/// What a type cannot say.
+fn check(config: &Config) -> Result<(), Fault> {
+    let timeouts = &config.timeouts;
+    if timeouts.ping_interval_ms == 0 {
+        return Err((
+            "timeouts.ping_interval_ms",
+            "0 would ping without pause; at least 1, 3000 is usual".to_owned(),
+        ));
+    }
+    if timeouts.idle_timeout_ms < timeouts.ping_interval_ms.saturating_mul(2) {
+        return Err((
+            "timeouts.idle_timeout_ms",
+            format!(
+                "{} is less than 2 x ping_interval_ms ({}), on which known clients crash; at least {}",
+                timeouts.idle_timeout_ms,
+                timeouts.ping_interval_ms,
+                timeouts.ping_interval_ms.saturating_mul(2)
+            ),
+        ));
+    }
+    let public = &config.public;
+    if public.tls_cert.is_some() != public.tls_key.is_some() {
+        return Err((
+            if public.tls_cert.is_some() {
+                "public.tls_cert"
+            } else {
+                "public.tls_key"
+            },
+            "certificate and key belong together; set both tls_cert and tls_key, or neither"
+                .to_owned(),
+        ));
+    }
+    for origin in &public.origins {
+        let good = origin == "*"
+            || ["http://", "https://"].iter().any(|scheme| {
+                origin
+                    .strip_prefix(scheme)
+                    .is_some_and(|host| !host.is_empty() && !host.contains('/'))
+            });
+        if !good {
+            return Err((
+                "public.origins",
+                format!(
+                    "{origin:?} is no origin; write scheme and host, like \"https://call.example.org\", or \"*\""
+                ),
+            ));
+        }
+    }
+    check_media(config)
+}
+
+fn check_media(config: &Config) -> Result<(), Fault> {
+    for address in &config.media.advertise {
+        if address.is_unspecified() || address.is_multicast() {
+            return Err((
+                "media.advertise",
+                format!(
+                    "{address} is no address a client could send to; the public address of this host, or leave it out"
+                ),
+            ));
+        }
+    }
+    if config.media.codecs.is_empty() {
+        return Err((
+            "media.codecs",
+            "no codec is left; name at least opus and VP8".to_owned(),
+        ));
+    }
+    if config.cores.shards == ShardCores::List(Vec::new()) {
+        return Err((
+            "cores.shards",
+            "no core; list at least one, or \"auto\"".to_owned(),
+        ));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(text: &str) -> String {
+        Config::from_toml(text, "c.toml").unwrap_err().to_string()
+    }
+
+    #[test]
+    fn empty_is_the_default() {
+        assert_eq!(Config::from_toml("", "c.toml"), Ok(Config::default()));
+    }
+
+    #[test]
+    fn unknown_keys_are_refused_with_line_and_hint() {
+        let error = refused("[public]\n\nlistn = \"0.0.0.0:1\"\n");
+        assert!(
+            error.starts_with("c.toml:3: unknown field `listn`"),
+            "{error}"
+        );
+        assert!(error.ends_with("did you mean `listen`?"), "{error}");
+        let error = refused("[publc]\n");
+        assert!(
+            error.starts_with("c.toml:1:") && error.contains("`public`?"),
+            "{error}"
+        );
+        assert!(refused("[dtls]\nzzzzzzzzzzzz = 1").contains("docs/config.md"));
+    }
+
+    #[test]
+    fn wrong_values_are_refused_with_line_and_cure() {
+        let cases = [
+            ("[public]\nlisten = 8080", "c.toml:2:", "listen"),
+            ("[cores]\nshards = \"x\"", "c.toml:2:", "2-5"),
+            (
+                "[media]\ncodecs = [\"VP7\"]",
+                "c.toml:2:",
+                "did you mean `VP8`?",
+            ),
+            (
+                "[timeouts]\nping_interval_ms = 6000",
+                "c.toml:1:",
+                "at least 12000",
+            ),
+            (
+                "[timeouts]\n\nidle_timeout_ms = 1",
+                "c.toml:3:",
+                "2 x ping_interval_ms",
+            ),
+            ("[public]\ntls_cert = \"a.pem\"", "c.toml:2:", "tls_key"),
+            (
+                "[public]\norigins = [\"example.org\"]",
+                "c.toml:2:",
+                "https://",
+            ),
+            (
+                "[media]\nadvertise = [\"0.0.0.0\"]",
+                "c.toml:2:",
+                "media.advertise",
+            ),
+            ("x = ", "c.toml:1:", ""),
+        ];
+        for (text, place, part) in cases {
+            let error = refused(text);
+            assert!(
+                error.starts_with(place) && error.contains(part),
+                "{text}: {error}"
+            );
+            assert!(!error.contains('\n'), "{text}: one line: {error}");
+        }
+    }
+}

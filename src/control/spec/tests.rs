@@ -1,0 +1,130 @@
+//! Specs as they are written, right and wrong.
+
+use super::*;
+
+const CALL: &str = "
+kind: Room
+id: call
+spec:
+  pipeline:
+    ann:
+      kind: Member
+      credentials: { plain: secret-a }
+      idle_timeout: 20s
+      spec:
+        pipeline:
+          publish:
+            kind: WebRtcPublishEndpoint
+            spec: { p2p: Never, video_settings: { publish_policy: Required } }
+    bob:
+      kind: Member
+      credentials: { plain: secret-b }
+      spec:
+        pipeline:
+          play-ann:
+            kind: WebRtcPlayEndpoint
+            spec: { src: local://call/ann/publish }
+";
+
+fn add(format: Format, text: &str) -> Result<SpecBook, SpecError> {
+    let mut book = SpecBook::default();
+    book.add("call.yaml", format, text, &Timeouts::default())?;
+    Ok(book)
+}
+
+#[test]
+fn a_room_of_two() {
+    let book = add(Format::Yaml, CALL).unwrap();
+    let room = book.room_spec(&RoomId::new("call").unwrap()).unwrap();
+    let ann = &room.members[&MemberId::new("ann").unwrap()];
+    let bob = &room.members[&MemberId::new("bob").unwrap()];
+    assert_eq!(ann.credential, "secret-a");
+    assert_eq!(ann.rpc.idle_timeout_ms, 20_000);
+    let publish = ann.publish.values().next().unwrap();
+    assert_eq!(publish.video, PublishPolicy::Required);
+    let PlaySpec::Only(play) = &bob.play else {
+        panic!("bob plays everyone");
+    };
+    assert_eq!(play.len(), 1);
+    assert!(room.open.is_none(), "nobody else gets in");
+    assert!(
+        !format!("{room:?}").contains("secret"),
+        "secrets stay out of logs"
+    );
+}
+
+#[test]
+fn the_same_in_toml() {
+    let text = r#"
+kind = "Room"
+id = "call"
+[spec.pipeline.ann]
+kind = "Member"
+credentials = { plain = "secret" }
+[spec.pipeline.ann.spec.pipeline.publish]
+kind = "WebRtcPublishEndpoint"
+"#;
+    assert_eq!(add(Format::Toml, text).unwrap().len(), 1);
+}
+
+#[test]
+fn faults_name_file_element_and_cure() {
+    let cases = [
+        (
+            CALL.replace("kind: Room", "kind: Hall"),
+            "call.yaml: call: kind is \"Hall\"",
+        ),
+        (
+            CALL.replace("{ plain: secret-b }", "{ hash: x }"),
+            "call/bob: credentials.hash",
+        ),
+        (
+            CALL.replace("      credentials: { plain: secret-b }\n", ""),
+            "call/bob: no credentials",
+        ),
+        (
+            CALL.replace("20s", "5s"),
+            "call/ann: idle_timeout must be at least 2 x",
+        ),
+        (
+            CALL.replace("20s", "soon"),
+            "call/ann: idle_timeout: \"soon\" is no duration",
+        ),
+        (
+            CALL.replace("p2p: Never", "p2p: Always"),
+            "call/ann/publish: p2p",
+        ),
+        (
+            CALL.replace("call/ann/publish }", "call/ann/other }"),
+            "call/bob/play-ann: src names ann/other",
+        ),
+        (
+            CALL.replace("local://call", "local://hall"),
+            "call/bob/play-ann: src",
+        ),
+        (
+            CALL.replace("local://call/ann/publish", "ann"),
+            "is not local://room/member/endpoint",
+        ),
+        (CALL.replace("id: call", "id: \"\""), "identifier is empty"),
+        (CALL.replace("publish_policy", "policy"), "call.yaml: -: "),
+        ("kind: [".to_owned(), "call.yaml: -: "),
+    ];
+    for (text, part) in cases {
+        let error = add(Format::Yaml, &text).unwrap_err().to_string();
+        assert!(error.contains(part), "{error}\nwanted: {part}");
+        assert!(!error.contains('\n'), "one line: {error}");
+    }
+}
+
+#[test]
+fn a_room_is_in_one_file() {
+    let mut book = add(Format::Yaml, CALL).unwrap();
+    let again = book.add("two.yaml", Format::Yaml, CALL, &Timeouts::default());
+    assert!(
+        again
+            .unwrap_err()
+            .to_string()
+            .starts_with("two.yaml: call: another file")
+    );
+}

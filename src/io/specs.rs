@@ -1,0 +1,87 @@
+//! Reads the configuration file and the directory of room specs.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::config::{Config, ConfigError};
+use crate::control::spec::{Format, SpecBook, SpecError};
+
+/// Bytes of a configuration or spec file. Larger: refused.
+const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// Spec files of a directory. More: refused.
+const SPECS_MAX: usize = 100_000;
+
+/// Why configuration or specs cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// A file or directory that cannot be read.
+    #[error("{path}: {cause}; cure: a readable file, or another path")]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// What the kernel said.
+        cause: String,
+    },
+    /// The configuration is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A spec is wrong.
+    #[error(transparent)]
+    Spec(#[from] SpecError),
+}
+
+fn file_error(path: &Path, cause: impl std::fmt::Display) -> ReadError {
+    ReadError::File {
+        path: path.to_owned(),
+        cause: cause.to_string(),
+    }
+}
+
+fn read(path: &Path) -> Result<String, ReadError> {
+    let size = fs::metadata(path).map_err(|e| file_error(path, e))?.len();
+    if size > FILE_BYTES_MAX {
+        return Err(file_error(
+            path,
+            format!("{size} bytes, at most {FILE_BYTES_MAX}"),
+        ));
+    }
+    fs::read_to_string(path).map_err(|e| file_error(path, e))
+}
+
+/// The configuration in `path`.
+pub fn read_config(path: &Path) -> Result<Config, ReadError> {
+    Ok(Config::from_toml(
+        &read(path)?,
+        &path.display().to_string(),
+    )?)
+}
+
+/// Every spec of the configured directory, in order of file names.
+pub fn read_specs(config: &Config) -> Result<SpecBook, ReadError> {
+    let mut book = SpecBook::default();
+    let Some(directory) = &config.rooms.specs else {
+        return Ok(book);
+    };
+    let entries = fs::read_dir(directory).map_err(|e| file_error(directory, e))?;
+    let mut paths = Vec::new();
+    for entry in entries {
+        paths.push(entry.map_err(|e| file_error(directory, e))?.path());
+        if paths.len() > SPECS_MAX {
+            return Err(file_error(
+                directory,
+                format!("more than {SPECS_MAX} files"),
+            ));
+        }
+    }
+    paths.sort();
+    for path in paths {
+        let format = match path.extension().and_then(|e| e.to_str()) {
+            Some("yaml" | "yml") => Format::Yaml,
+            Some("toml") => Format::Toml,
+            _ => continue,
+        };
+        let name = path.display().to_string();
+        book.add(&name, format, &read(&path)?, &config.timeouts)?;
+    }
+    Ok(book)
+}
