@@ -6,6 +6,9 @@
 //! `fuzz/seeds`. Each goes in as it is, cut short, and with the first bytes of every protocol. Nothing may panic, take
 //! long, be believed without a key, or be answered.
 
+#[path = "support/datagram_sequence.rs"]
+mod datagram_sequence;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -13,20 +16,16 @@ use std::time::{Duration, Instant};
 
 use colchis::bus::client::ClientMsg;
 use colchis::error::DropReason;
-use colchis::id::{MemberId, RoomId};
-use colchis::metrics::ShardCounters;
-use colchis::room::machine::{Machine, MachineConfig, Turn};
-use colchis::time::{Anchor, Time};
-use colchis::transmit::TransmitQueue;
-use colchis::transport::dtls::{DimplProvider, DtlsContext, DtlsIdentity, DtlsSettings};
+use colchis::id::RoomId;
+use colchis::time::Time;
+use colchis::transport::dtls::DtlsContext;
 use colchis::transport::ice::IceCredentials;
 use colchis::transport::srtp::{Inbound, MasterKey, SrtpProfile, rtp_header_len};
 use colchis::wire::codec::{self, CodecKind};
 use colchis::wire::rtcp::{Compound, Packet};
 use colchis::wire::rtp::{ExtensionKind, ExtensionMap, Extensions, RtpHeader, split_rtx};
 use colchis::wire::{demux, sdp, stun};
-use rand_chacha::ChaCha20Rng;
-use rand_core::SeedableRng;
+use datagram_sequence::{Bench, address, provider};
 
 // --- the inputs -----------------------------------------------------------------------------
 
@@ -258,90 +257,24 @@ fn srtp_opens_nothing_without_the_key_and_keeps_no_state() {
 
 // --- DTLS and the machine -------------------------------------------------------------------
 
-fn anchor() -> Anchor {
-    Anchor {
-        instant: Instant::now(),
-        ntp: 0,
-    }
-}
-
-fn provider() -> Box<DimplProvider> {
-    let name = vec!["colchis".to_owned()];
-    let made = rcgen::generate_simple_self_signed(name).expect("a certificate");
-    let identity = DtlsIdentity::new(made.cert.der().to_vec(), made.signing_key.serialize_der());
-    Box::new(DimplProvider::new(DtlsSettings::default(), &identity, anchor()).expect("DTLS"))
-}
-
-/// A machine with one transport per member, as a shard has it, and what is needed to feed it.
-struct Bench {
-    machine: Machine,
-    tx: TransmitQueue,
-    counters: ShardCounters,
-    now: Time,
-}
-
-impl Bench {
-    fn new() -> (Bench, Vec<IceCredentials>) {
-        let mut rng = ChaCha20Rng::seed_from_u64(1);
-        let config = MachineConfig { dtls: provider() };
-        let mut machine = Machine::new(config, anchor(), &mut rng);
-        let credentials = ["ann", "bob"]
-            .iter()
-            .map(|member| {
-                let room = RoomId::new(member).expect("an id");
-                let member = MemberId::new(member).expect("an id");
-                let added = machine.add_transport(Time::ZERO, &room, &member, &mut rng);
-                added.expect("there is room").1
-            })
-            .collect();
-        let bench = Bench {
-            machine,
-            tx: TransmitQueue::with_slots(16),
-            counters: ShardCounters::default(),
-            now: Time::from_millis(1),
-        };
-        (bench, credentials)
-    }
-
-    fn feed(&mut self, from: SocketAddr, datagram: &mut [u8]) -> Result<bool, DropReason> {
-        let mut turn = Turn {
-            now: self.now,
-            tx: &mut self.tx,
-            counters: &mut self.counters,
-        };
-        self.machine.handle_datagram(from, datagram, &mut turn)
-    }
-
-    /// An authenticated check of the client for one of our transports, and that it is answered.
-    fn check(&mut self, from: SocketAddr, credentials: &IceCredentials) {
-        let mut out = [0; 548];
-        let username = format!("{}:remote", credentials.ufrag);
-        let role = stun::Role::Controlling(7);
-        let password = credentials.pwd.as_bytes();
-        let len =
-            stun::write_binding_request(&mut out, &[9; 12], &username, password, 1, role, true)
-                .expect("it fits");
-        assert_eq!(self.feed(from, &mut out[..len]), Ok(false));
-        assert_eq!(self.tx.len(), 1, "answered");
-        self.tx.clear();
-    }
-}
-
-fn address(port: u16) -> SocketAddr {
-    ([198, 51, 100, 7], port).into()
+/// The client's check, and that it is answered.
+fn check(bench: &mut Bench, from: SocketAddr, credentials: &IceCredentials) {
+    assert_eq!(bench.check(from, credentials), Ok(false));
+    assert_eq!(bench.tx.len(), 1, "answered");
+    bench.tx.clear();
 }
 
 #[test]
 fn strangers_are_dropped_unanswered() {
     let (mut bench, _) = Bench::new();
     for_each(|bytes| {
-        let done = bench.feed(address(1000), &mut bytes.to_vec());
+        let done = bench.feed(address(200), &mut bytes.to_vec());
         assert!(done.is_err(), "{done:?}");
         assert!(bench.tx.is_empty(), "answered");
     });
     assert_eq!(bench.machine.poll_ended(), None);
     assert_eq!(
-        bench.machine.room_of(address(1000)),
+        bench.machine.room_of(address(200)),
         None,
         "no state for a stranger"
     );
@@ -350,8 +283,8 @@ fn strangers_are_dropped_unanswered() {
 #[test]
 fn a_validated_address_with_hostile_datagrams_harms_nobody() {
     let (mut bench, credentials) = Bench::new();
-    bench.check(address(1), &credentials[0]);
-    bench.check(address(2), &credentials[1]);
+    check(&mut bench, address(1), &credentials[0]);
+    check(&mut bench, address(2), &credentials[1]);
     let mut reasons: BTreeMap<DropReason, u32> = BTreeMap::new();
     for_each(|bytes| {
         bench.now = bench.now + Duration::from_millis(1);
@@ -371,8 +304,8 @@ fn a_validated_address_with_hostile_datagrams_harms_nobody() {
         );
     }
     assert_eq!(bench.machine.poll_ended(), None, "nobody's transport ended");
-    bench.check(address(1), &credentials[0]);
-    bench.check(address(2), &credentials[1]);
+    check(&mut bench, address(1), &credentials[0]);
+    check(&mut bench, address(2), &credentials[1]);
 }
 
 /// A member that can spoof source addresses can claim another's with a right check of its own. The owner's next check
@@ -381,10 +314,10 @@ fn a_validated_address_with_hostile_datagrams_harms_nobody() {
 fn a_claimed_address_goes_back_to_its_owner() {
     let (mut bench, credentials) = Bench::new();
     let ann = RoomId::new("ann").ok();
-    bench.check(address(1), &credentials[0]);
+    check(&mut bench, address(1), &credentials[0]);
     assert_eq!(bench.machine.room_of(address(1)), ann);
-    bench.check(address(1), &credentials[1]);
-    bench.check(address(1), &credentials[0]);
+    check(&mut bench, address(1), &credentials[1]);
+    check(&mut bench, address(1), &credentials[0]);
     assert_eq!(bench.machine.room_of(address(1)), ann);
 }
 
@@ -392,7 +325,7 @@ fn a_claimed_address_goes_back_to_its_owner() {
 #[test]
 fn dtls_sessions_survive() {
     use colchis::transport::dtls::{DtlsRole, DtlsSession, Fingerprint, HashFunction};
-    let mut context = DtlsContext::new(provider());
+    let mut context = DtlsContext::new(Box::new(provider()));
     let print = Fingerprint::of(HashFunction::Sha256, b"somebody");
     let mut millis = 0;
     for_each(|bytes| {
@@ -409,4 +342,12 @@ fn dtls_sessions_survive() {
         assert!(!session.is_connected());
         assert!(sent <= 3 * bytes.len(), "{sent} bytes for {}", bytes.len());
     });
+}
+
+/// Whatever fuzzing of the shard has kept, and every other input taken for a script.
+#[test]
+fn sequences_of_datagrams_are_survived() {
+    for (_, input) in inputs() {
+        datagram_sequence::run(&input);
+    }
 }
