@@ -5,6 +5,7 @@
 //! RFC 5763, RFC 5764, RFC 7675, RFC 8445.
 
 pub mod dtls;
+pub mod exercise;
 pub mod ice;
 pub mod srtp;
 #[cfg(test)]

@@ -200,3 +200,148 @@ pub fn round_trip_of_report(now_ntp: u64, last_sr: u32, delay: u32) -> Option<Du
     // A clock step or a forged block: negative, or over a minute.
     (units < 60 << 16).then(|| Duration::from_micros(u64::from(units) * 1_000_000 / 65_536))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::wire::rtcp::{Compound, Packet};
+
+    fn parse<T>(bytes: &[u8], read: impl FnOnce(&TransportFeedback<'_>) -> T) -> T {
+        let compound = Compound::parse(bytes).unwrap();
+        let Some(Ok(Packet::TransportFeedback(feedback))) = compound.packets().next() else {
+            panic!("no feedback in {bytes:02x?}");
+        };
+        read(&feedback)
+    }
+
+    fn ms(ms: u64) -> Time {
+        Time::from_millis(ms)
+    }
+
+    /// Every due packet, told as (sequence, received).
+    fn tell(receiver: &mut TwccReceiver, now: Time) -> Vec<(u16, bool)> {
+        let mut told = Vec::new();
+        let mut out = [0; 1200];
+        while let Some(len) = receiver.write_feedback(now, 1, &mut out) {
+            told.extend(parse(&out[..len], |feedback| {
+                let statuses = feedback.statuses();
+                statuses
+                    .map(|s| (s.sequence, s.delta_ticks.is_some()))
+                    .collect::<Vec<_>>()
+            }));
+        }
+        told
+    }
+
+    proptest! {
+        #[test]
+        fn every_arrival_is_told_once_and_every_gap_as_lost(
+            start: u16,
+            order in proptest::collection::vec((0u16..400, 0u64..2000), 1..400),
+        ) {
+            let mut receiver = TwccReceiver::default();
+            let mut at = 50_000;
+            let first = order[0].0;
+            let mut arrived = BTreeSet::new();
+            for (sequence, gap_us) in &order {
+                at += gap_us;
+                receiver.record(Time::from_micros(at), start.wrapping_add(*sequence), 9);
+                // Before the first packet there is nothing to tell.
+                if *sequence >= first {
+                    arrived.insert(*sequence);
+                }
+            }
+            let told = tell(&mut receiver, ms(100_000));
+            let last = *arrived.last().unwrap();
+            let want: Vec<_> = (first..=last)
+                .map(|s| (start.wrapping_add(s), arrived.contains(&s)))
+                .collect();
+            prop_assert_eq!(told, want);
+            prop_assert_eq!(receiver.poll_timeout(), None);
+        }
+
+        #[test]
+        fn any_arrivals_stay_bounded_and_are_told(
+            sequences in proptest::collection::vec(any::<u16>(), 1..1500),
+        ) {
+            let mut receiver = TwccReceiver::default();
+            for (at, sequence) in sequences.iter().enumerate() {
+                let now = Time::from_micros(70_000 + at as u64 * 100);
+                receiver.record(now, *sequence, 9);
+                prop_assert!(receiver.arrivals.len() <= TWCC_ARRIVALS_MAX);
+            }
+            let due = receiver.poll_timeout().unwrap();
+            prop_assert!(due <= Time::from_micros(70_000 + 150_000) + INTERVAL);
+            let received = tell(&mut receiver, ms(100_000)).iter().filter(|s| s.1).count();
+            prop_assert!(received > 0);
+            prop_assert!(receiver.arrivals.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_full_list_is_due_at_once() {
+        let mut receiver = TwccReceiver::default();
+        for sequence in 0..TWCC_ARRIVALS_MAX as u16 {
+            receiver.record(ms(5), sequence, 9);
+        }
+        assert_eq!(receiver.poll_timeout(), Some(ms(5)));
+        assert_eq!(tell(&mut receiver, ms(5)).len(), TWCC_ARRIVALS_MAX);
+    }
+
+    #[test]
+    fn late_packets_are_not_told_twice() {
+        let mut receiver = TwccReceiver::default();
+        receiver.record(ms(1), 10, 9);
+        receiver.record(ms(2), 12, 9);
+        assert_eq!(tell(&mut receiver, ms(200)).len(), 3);
+        receiver.record(ms(201), 11, 9);
+        assert_eq!(receiver.poll_timeout(), None);
+        receiver.record(ms(202), 13, 9);
+        assert_eq!(tell(&mut receiver, ms(400)), [(13, true)]);
+    }
+
+    #[test]
+    fn the_sender_learns_loss_and_round_trip() {
+        let mut sender = TwccSender::default();
+        let mut receiver = TwccReceiver::default();
+        for n in 0..100u64 {
+            let sequence = sender.next_sequence(ms(1000 + n));
+            assert_eq!(sequence, n as u16);
+            if n % 10 != 3 {
+                receiver.record(ms(1030 + n), sequence, 9);
+            }
+        }
+        let mut out = [0; 1200];
+        let len = receiver.write_feedback(ms(1130), 1, &mut out).unwrap();
+        let report = parse(&out[..len], |f| sender.handle_feedback(ms(1160), f));
+        assert_eq!((report.received, report.lost), (90, 10));
+        assert_eq!(report.round_trip, Some(Duration::from_millis(1160 - 1099)));
+        // The same feedback again, or one about packets never sent, counts nothing.
+        let again = parse(&out[..len], |f| sender.handle_feedback(ms(1161), f));
+        assert_eq!((again.received, again.lost), (0, 0));
+        let nothing = parse(&out[..len], |f| {
+            TwccSender::default().handle_feedback(ms(1161), f)
+        });
+        assert_eq!(nothing, TwccReport::default());
+    }
+
+    #[test]
+    fn round_trip_of_a_report_block() {
+        let second = 1u64 << 32;
+        let now = 1000 * second + second / 2;
+        let last_sr = (1000u64 << 16) as u32;
+        let delay = 65_536 / 4;
+        let want = Some(Duration::from_millis(250));
+        assert_eq!(round_trip_of_report(now, last_sr, delay), want);
+        assert_eq!(round_trip_of_report(now, 0, delay), None);
+        assert_eq!(
+            round_trip_of_report(now, last_sr, 1 << 20),
+            None,
+            "negative"
+        );
+    }
+}
