@@ -149,53 +149,18 @@ impl Reader<'_> {
                 format!("kind is {found:?}; a room's pipeline has \"Member\"s"),
             ));
         }
-        let credential = match &member.credentials {
-            Some(Credentials {
-                plain: Some(plain),
-                hash: None,
-            }) if !plain.is_empty() => plain.clone(),
-            Some(Credentials { hash: Some(_), .. }) => {
-                return Err(self.error(
-                    element,
-                    "credentials.hash is not supported yet; use credentials.plain",
-                ));
-            }
-            _ => {
-                return Err(self.error(
-                    element,
-                    "no credentials; set credentials.plain to a secret of this member",
-                ));
-            }
-        };
-        let ms = |key: &str, value: &Option<String>, default: u32| match value {
-            None => Ok(default),
-            Some(text) => element::duration_ms(text)
-                .map_err(|why| self.error(element, format!("{key}: {why}"))),
-        };
-        let rpc = RpcSettings {
-            ping_interval_ms: ms(
-                "ping_interval",
-                &member.ping_interval,
-                self.timeouts.ping_interval_ms,
-            )?,
-            idle_timeout_ms: ms(
-                "idle_timeout",
-                &member.idle_timeout,
-                self.timeouts.idle_timeout_ms,
-            )?,
-        };
-        if rpc.ping_interval_ms == 0 || rpc.idle_timeout_ms < rpc.ping_interval_ms.saturating_mul(2)
-        {
-            return Err(self.error(
-                element,
-                "idle_timeout must be at least 2 x ping_interval: known clients crash on less",
-            ));
-        }
+        let credential = self.credential(element, member)?;
+        let rpc = self.rpc(element, member)?;
         let reconnect = self.timeouts.reconnect_timeout_ms;
         let mut spec = MemberSpec {
             credential,
             rpc,
-            reconnect_timeout_ms: ms("reconnect_timeout", &member.reconnect_timeout, reconnect)?,
+            reconnect_timeout_ms: self.duration(
+                element,
+                "reconnect_timeout",
+                &member.reconnect_timeout,
+                reconnect,
+            )?,
             publish: BTreeMap::new(),
             play: PlaySpec::Only(BTreeMap::new()),
             ice_servers: Vec::new(),
@@ -219,6 +184,66 @@ impl Reader<'_> {
         }
         spec.play = PlaySpec::Only(play);
         Ok(spec)
+    }
+
+    /// The secret a client must show.
+    fn credential(&self, element: &str, member: &Member) -> Result<String, SpecError> {
+        match &member.credentials {
+            Some(Credentials {
+                plain: Some(plain),
+                hash: None,
+            }) if !plain.is_empty() => Ok(plain.clone()),
+            Some(Credentials { hash: Some(_), .. }) => Err(self.error(
+                element,
+                "credentials.hash is not supported yet; use credentials.plain",
+            )),
+            _ => Err(self.error(
+                element,
+                "no credentials; set credentials.plain to a secret of this member",
+            )),
+        }
+    }
+
+    /// Ping interval and idle timeout, the member's own or those of the configuration.
+    fn rpc(&self, element: &str, member: &Member) -> Result<RpcSettings, SpecError> {
+        let ms = |key: &str, value: &Option<String>, default: u32| {
+            self.duration(element, key, value, default)
+        };
+        let rpc = RpcSettings {
+            ping_interval_ms: ms(
+                "ping_interval",
+                &member.ping_interval,
+                self.timeouts.ping_interval_ms,
+            )?,
+            idle_timeout_ms: ms(
+                "idle_timeout",
+                &member.idle_timeout,
+                self.timeouts.idle_timeout_ms,
+            )?,
+        };
+        if rpc.ping_interval_ms == 0 || rpc.idle_timeout_ms < rpc.ping_interval_ms.saturating_mul(2)
+        {
+            return Err(self.error(
+                element,
+                "idle_timeout must be at least 2 x ping_interval: known clients crash on less",
+            ));
+        }
+        Ok(rpc)
+    }
+
+    /// A duration in milliseconds, or `default` where the spec says nothing.
+    fn duration(
+        &self,
+        element: &str,
+        key: &str,
+        value: &Option<String>,
+        default: u32,
+    ) -> Result<u32, SpecError> {
+        match value {
+            None => Ok(default),
+            Some(text) => element::duration_ms(text)
+                .map_err(|why| self.error(element, format!("{key}: {why}"))),
+        }
     }
 
     fn publish(&self, element: &str, publish: &Publish) -> Result<PublishSpec, SpecError> {
