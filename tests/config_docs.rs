@@ -35,13 +35,21 @@ fn every_key_is_documented_in_its_section() {
             .unwrap_or_else(|| panic!("docs/config.md has no section [{section}]"));
         let body = &DOCS[start + 3..];
         let body = &body[..body.find("\n## ").unwrap_or(body.len())];
-        assert!(body.contains(&format!("| `{key}` |")), "{section}.{key} is not documented");
-        let example = EXAMPLE.split(&format!("[{section}]")).nth(1).expect("section in example");
+        assert!(
+            body.contains(&format!("| `{key}` |")),
+            "{section}.{key} is not documented"
+        );
+        let example = EXAMPLE
+            .split(&format!("[{section}]"))
+            .nth(1)
+            .expect("section in example");
         let example = example.split("\n[").next().expect("body");
         let default = example
             .lines()
             .find_map(|l| l.strip_prefix(&format!("{key} = ")));
-        let commented = example.lines().any(|l| l.starts_with(&format!("# {key} = ")));
+        let commented = example
+            .lines()
+            .any(|l| l.starts_with(&format!("# {key} = ")));
         match default {
             Some(value) => assert!(
                 body.contains(&format!("| `{key}` | `{value}` |")),
@@ -55,9 +63,16 @@ fn every_key_is_documented_in_its_section() {
 #[test]
 fn the_example_is_the_default() {
     assert_eq!(Config::from_toml(EXAMPLE, "example"), Ok(Config::default()));
-    let all = EXAMPLE.replace("# tls", "tls").replace("# signalling", "signalling");
-    let all = all.replace("# control", "control").replace("# specs", "specs");
-    assert!(Config::from_toml(&all, "example").is_ok(), "commented keys parse too");
+    let all = EXAMPLE
+        .replace("# tls", "tls")
+        .replace("# signalling", "signalling");
+    let all = all
+        .replace("# control", "control")
+        .replace("# specs", "specs");
+    assert!(
+        Config::from_toml(&all, "example").is_ok(),
+        "commented keys parse too"
+    );
 }
 
 #[test]

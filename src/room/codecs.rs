@@ -79,10 +79,12 @@ impl Room {
             let Some(peer) = member.peer.as_mut().filter(|p| p.phase == Phase::Stable) else {
                 continue;
             };
-            let undecodable = peer.negotiation.tracks().into_iter().any(|track| {
-                let source = peer.sends.get(&track.track).map(|t| t.source.clone());
-                let limit = source.and_then(|s| decodable.get(&(id.clone(), s)));
+            let undecodable = peer.sends.iter().any(|(track_id, send)| {
+                let limit = decodable.get(&(id.clone(), send.source.clone()));
                 let kept = |kind| limit.is_none_or(|set| set.contains(kind));
+                let Some(track) = peer.negotiation.track(*track_id) else {
+                    return false;
+                };
                 // With nothing in common, negotiating again would change nothing.
                 track.codecs.iter().any(|c| kept(c.format.kind()))
                     && !track.codecs.iter().all(|c| kept(c.format.kind()))

@@ -347,6 +347,13 @@ impl Negotiation {
             .collect()
     }
 
+    /// What is agreed for one track; see [`tracks`](Self::tracks).
+    pub fn track(&self, id: TrackId) -> Option<NegotiatedTrack> {
+        let section = self.sections.iter().find(|s| s.carries(id))?;
+        let mut tracks = section.tracks().into_iter();
+        tracks.find(|track| track.track == id && self.wanted.contains_key(&id))
+    }
+
     /// The client's transport, once it has offered or answered with an m-section we use.
     pub fn remote(&self) -> Option<&RemoteTransport> {
         self.remote.as_ref()
