@@ -266,6 +266,7 @@ struct PendingOffer {
     sdp: String,
     sections: Vec<Section>,
     ice: IceParams,
+    table: PeerTable,
 }
 
 /// Offer/answer state of one `RTCPeerConnection`.

@@ -1,5 +1,6 @@
 //! The server offers: writes the offer, and reads the client's answer to it (RFC 9429 sections 5.2 and 5.11).
 
+use super::codecs::PeerTable;
 use super::remote::{bundled_transport, check_shape, compare};
 use super::section::Section;
 use super::{
@@ -30,7 +31,9 @@ impl Negotiation {
         for section in &mut sections {
             section.follow(&self.wanted);
         }
-        self.place_new(&mut sections);
+        // Numbers of an offer count from its answer on: the client of a lost offer has never seen them.
+        let mut table = self.table.clone();
+        self.place_new(&mut sections, &mut table);
         for section in sections.iter_mut().filter(|section| !section.rejected) {
             section.direction =
                 SdpDirection::new(section.receives.is_some(), section.sends.is_some());
@@ -47,20 +50,21 @@ impl Negotiation {
             sdp: sdp.clone(),
             sections,
             ice,
+            table,
         });
         Ok(sdp)
     }
 
-    fn place_new(&mut self, sections: &mut Vec<Section>) {
+    fn place_new(&self, sections: &mut Vec<Section>, table: &mut PeerTable) {
         let placed = |sections: &[Section], track: &WantedTrack| {
             sections.iter().any(|section| section.carries(track.id))
         };
-        // Receive tracks first: they may take sections over, new send tracks never do.
+        // Send tracks first: a client that just adds its tracks puts them on the first sections of their kind.
         let (sent, received): (Vec<_>, Vec<_>) =
             self.wanted.values().partition(|track| client_sends(track));
-        let new: Vec<WantedTrack> = received
+        let new: Vec<WantedTrack> = sent
             .into_iter()
-            .chain(sent)
+            .chain(received)
             .filter(|track| track.kind != MediaKind::Other && !placed(sections, track))
             .cloned()
             .collect();
@@ -88,8 +92,8 @@ impl Negotiation {
                 }
             }
             // A section taken over may have been narrowed for its former track: offer everything again.
-            section.codecs = self.table.offer_codecs(track.kind, &self.config);
-            section.extensions = self.table.offer_extensions(track.kind, &self.config);
+            section.codecs = table.offer_codecs(track.kind, &self.config);
+            section.extensions = table.offer_extensions(track.kind, &self.config);
         }
     }
 
@@ -116,12 +120,13 @@ impl Negotiation {
         let remote = bundled_transport(&answer, &accepted, &[Setup::Active])?;
         compare(self.remote.as_ref(), remote.as_ref())?;
         // Nothing fails from here on.
-        for media in &answer.media {
-            self.table.learn(media);
-        }
         if let Some(pending) = self.pending.take() {
+            self.table = pending.table;
             self.config.ice = pending.ice;
             self.local_sdp = Some(pending.sdp);
+        }
+        for media in &answer.media {
+            self.table.learn(media);
         }
         self.sections = sections;
         self.remote = remote.or(self.remote.take());

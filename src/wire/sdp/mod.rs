@@ -371,4 +371,4 @@ pub struct Description {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -244,7 +244,7 @@ fn a_payload_type_means_one_thing() {
 }
 
 /// A fixture with some lines or bytes changed.
-fn mutated() -> impl Strategy<Value = String> {
+pub(crate) fn mutated() -> impl Strategy<Value = String> {
     let edit = (
         0..5u8,
         any::<prop::sample::Index>(),

@@ -187,6 +187,44 @@ impl World {
     }
 }
 
+/// Audio and video, sent and received, on sections 0 to 3.
+fn four_tracks() -> (Vec<WantedTrack>, BTreeMap<TrackId, String>) {
+    let wanted = vec![
+        sent(0, MediaKind::Audio),
+        sent(1, MediaKind::Video),
+        received(2, MediaKind::Audio),
+        received(3, MediaKind::Video),
+    ];
+    let mids = (0..2).map(|i| (TrackId(i), i.to_string())).collect();
+    (wanted, mids)
+}
+
+proptest! {
+    #[test]
+    fn a_changed_offer_or_answer_is_refused_or_leads_to_valid_descriptions(
+        first in crate::wire::sdp::tests::mutated(),
+        second in crate::wire::sdp::tests::mutated(),
+    ) {
+        let (wanted, mids) = four_tracks();
+        let context = OfferContext::default();
+        let mut negotiation = Negotiation::new(config());
+        negotiation.set_wanted(wanted.clone());
+        for text in [&first, &second] {
+            let before = format!("{negotiation:?}");
+            match negotiation.handle_offer(text, &mids, &context) {
+                Ok(answer) => drop(check_rules(&answer.sdp)),
+                Err(_) => prop_assert_eq!(format!("{:?}", negotiation), before),
+            }
+            check_rules(&negotiation.make_offer().unwrap());
+            let before = format!("{negotiation:?}");
+            if negotiation.handle_answer(&second).is_err() {
+                prop_assert_eq!(format!("{:?}", negotiation), before);
+                negotiation.rollback();
+            }
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::default())]
     #[test]
