@@ -46,6 +46,16 @@ pub struct UpEntry {
     pub fan_out: Vec<DownTrackKey>,
 }
 
+impl UpEntry {
+    /// A subscriber less. Without any, nobody waits for a key frame.
+    fn leave(&mut self, down: DownTrackKey) {
+        self.fan_out.retain(|d| *d != down);
+        if self.fan_out.is_empty() {
+            self.track.cancel_key_frame();
+        }
+    }
+}
+
 /// A subscription.
 #[derive(Debug)]
 pub struct DownEntry {

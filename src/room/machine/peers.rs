@@ -229,7 +229,7 @@ impl Machine {
         }
         let before = std::mem::replace(&mut down.up, None);
         if let Some(up) = before.and_then(|k| self.ups.get_mut(k)) {
-            up.fan_out.retain(|d| *d != down_key);
+            up.leave(down_key);
         }
         let Some(up) = up_key.and_then(|k| self.ups.get_mut(k)) else {
             return;
@@ -252,7 +252,7 @@ impl Machine {
             return;
         };
         if let Some(up) = down.up.and_then(|k| self.ups.get_mut(k)) {
-            up.fan_out.retain(|d| *d != down_key);
+            up.leave(down_key);
         }
         if let Some(link) = self.transports.get_mut(down.transport) {
             link.unsubscribe(down_key);
