@@ -28,6 +28,8 @@ const COMMANDS_PER_TURN: usize = 64;
 const SNAPSHOT_INTERVAL: Duration = Duration::from_secs(1);
 /// Longest sleep of the timer task: how late a timer that was set meanwhile may be.
 const TIMER_SLEEP_MAX: Duration = Duration::from_millis(20);
+/// Shortest sleep: a tick that did not finish goes on at once, but after packets and commands.
+const TIMER_SLEEP_MIN: Duration = Duration::from_micros(100);
 /// The same for a shard without transports.
 const IDLE_SLEEP: Duration = Duration::from_millis(100);
 /// Pause after a socket error that is no datagram's fault.
@@ -207,9 +209,7 @@ impl Driver {
                 .try_send(ShardEvent::Snapshot(Box::new(snapshot)));
         }
         match self.shard.poll_timeout() {
-            Some(due) => due
-                .since(done)
-                .clamp(Duration::from_millis(1), TIMER_SLEEP_MAX),
+            Some(due) => due.since(done).clamp(TIMER_SLEEP_MIN, TIMER_SLEEP_MAX),
             None => IDLE_SLEEP,
         }
     }

@@ -15,7 +15,7 @@ use crate::id::{
     DownTrackKey, EndpointId, MemberId, PeerId, SessionId, Ssrc, TrackId, TransportKey, UpTrackKey,
 };
 use crate::room::codecs::Decodable;
-use crate::room::negotiation::{LocalSource, Negotiation, WantedDirection, WantedTrack};
+use crate::room::negotiation::{LocalSource, Needed, Negotiation, WantedDirection, WantedTrack};
 use crate::wire::codec::CodecKind;
 use crate::wire::sdp::MediaKind;
 
@@ -174,6 +174,8 @@ impl Peer {
             || !self.removed.is_empty()
             || self.sends.values().any(|t| t.told.is_none())
             || self.recvs.values().any(|t| t.told.is_none())
+            // A client may leave a track out of its offer: then it is the server's turn.
+            || self.negotiation.needed() == Some(Needed::ServerOffers)
     }
 }
 

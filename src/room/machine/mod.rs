@@ -108,6 +108,8 @@ pub struct Machine {
     anchor: Anchor,
     next_up_id: u32,
     ended: VecDeque<Ended>,
+    /// Where an unfinished tick goes on; 0: none is under way.
+    tick_at: usize,
     /// NACK list under construction, so that no packet allocates.
     nack_scratch: Vec<u16>,
 }
@@ -130,6 +132,7 @@ impl Machine {
             anchor,
             next_up_id: 0,
             ended: VecDeque::new(),
+            tick_at: 0,
             nack_scratch: Vec::with_capacity(NACK_PER_PACKET_MAX),
         }
     }

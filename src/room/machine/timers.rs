@@ -16,16 +16,24 @@ pub const TICK: Duration = Duration::from_millis(20);
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 /// Report blocks of one compound (RFC 3550 section 6.4.1 allows 31).
 const BLOCKS_MAX: usize = 31;
+/// Free slots of the outgoing batch one transport may need in a tick: its reports, feedback and a handshake's flight.
+const TICK_SLOTS_FREE: usize = 128;
 /// Room left in a datagram for the SRTCP trailer.
 const RTCP_ROOM: usize = 1200;
 
 impl Machine {
-    /// Looks at every transport: call at [`TICK`] intervals.
+    /// Looks at every transport: call at [`TICK`] intervals. Stops when the outgoing batch is nearly full and goes on
+    /// where it stopped with the next call, which is due at once.
     pub fn tick(&mut self, turn: &mut Turn<'_>) {
-        for index in 0..self.transports.slots() {
-            let key = TransportKey(index as u32);
+        while self.tick_at < self.transports.slots() {
+            if turn.tx.free() < TICK_SLOTS_FREE {
+                return;
+            }
+            let key = TransportKey(self.tick_at as u32);
+            self.tick_at += 1;
             self.tick_transport(key, turn);
         }
+        self.tick_at = 0;
     }
 
     fn tick_transport(&mut self, key: TransportKey, turn: &mut Turn<'_>) {
@@ -142,6 +150,9 @@ impl Machine {
 
     /// When [`tick`](Self::tick) is due, given when it ran last; `None` when there is nothing to look at.
     pub fn next_tick(&self, last: Time) -> Option<Time> {
+        if self.tick_at > 0 {
+            return Some(last);
+        }
         (!self.transports.is_empty()).then(|| last + TICK)
     }
 }
