@@ -3,8 +3,8 @@
 //! The reader splits and bounds the text itself and lets the `webrtc-sdp` crate parse the value of each line we
 //! care about; lines we do not care about never reach it. Session-level defaults (direction, ICE credentials,
 //! fingerprints, setup) are folded into the m-sections, so the model has one place for each fact.
-//! Invariants: [`parse`] is total and bounded by `limits`; every string of a parsed [`Description`] is free of
-//! control characters and can be written back; `parse(write(d)) == d` for every `d` that came out of [`parse`].
+//! Invariants: [`parse()`] is total and bounded by `limits`; every string of a parsed [`Description`] is free of
+//! control characters and can be written back; `parse(write(d)) == d` for every `d` that came out of [`parse()`].
 
 mod format;
 mod parse;
