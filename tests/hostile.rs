@@ -14,9 +14,9 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use colchis::bus::client::ClientMsg;
 use colchis::error::DropReason;
 use colchis::id::RoomId;
+use colchis::signalling;
 use colchis::time::Time;
 use colchis::transport::dtls::DtlsContext;
 use colchis::transport::ice::IceCredentials;
@@ -228,7 +228,7 @@ fn parsers_survive_and_believe_nothing() {
         read_rtcp(bytes);
         let text = String::from_utf8_lossy(bytes);
         let _ = sdp::parse(&text);
-        let _ = serde_json::from_str::<ClientMsg>(&text);
+        signalling::exercise::client(bytes);
     });
 }
 

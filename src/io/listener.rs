@@ -3,7 +3,7 @@
 //! glommio binds with SO_REUSEPORT, which would let two servers share a port in silence; this one does not.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{FromRawFd, IntoRawFd};
 
 use glommio::net::TcpListener;
@@ -93,12 +93,29 @@ impl PublicListener {
         self.address
     }
 
+    /// A handle that can end the listening later: dropping the listener would not, while io_uring still waits for
+    /// connections on it.
+    pub(super) fn stopper(&self) -> io::Result<Stopper> {
+        self.socket.try_clone().map(Stopper)
+    }
+
     /// Ties the listener to the glommio executor it is called on.
     #[allow(unsafe_code)]
     pub(super) fn on_executor(self) -> TcpListener {
         let fd = self.socket.into_raw_fd();
         // SAFETY: `fd` is an open, listening TCP socket, and `into_raw_fd` has just given up its ownership.
         unsafe { TcpListener::from_raw_fd(fd) }
+    }
+}
+
+/// See [`PublicListener::stopper`].
+#[derive(Debug)]
+pub(super) struct Stopper(Socket);
+
+impl Stopper {
+    /// New connections are refused from now on, and a waiting accept fails.
+    pub(super) fn stop(&self) {
+        let _ = self.0.shutdown(Shutdown::Both);
     }
 }
 

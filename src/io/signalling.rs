@@ -23,7 +23,7 @@ use super::channel::{EventInbox, Inbox, MovableInbox, SendError, ShardLink};
 use super::clock::Clock;
 use super::executor::{self, ExecutorError};
 use super::http::{self, Decision};
-use super::listener::PublicListener;
+use super::listener::{PublicListener, Stopper};
 use super::tls::Stream;
 use super::ws::{Conversation, Outbox};
 use crate::bus::shard::ShardEvent;
@@ -103,6 +103,8 @@ pub(super) struct Hub {
     /// Bytes just read; used between two awaits only.
     pub(super) read_buffer: RefCell<Box<[u8]>>,
     connections: Cell<usize>,
+    stoppers: Vec<Stopper>,
+    stopping: Cell<bool>,
     /// When the clock task wakes by itself, and how to wake it before.
     sleeping: RefCell<(Time, Option<Waker>)>,
 }
@@ -224,6 +226,13 @@ async fn run(thread: SignallingThread) {
         site: thread.site,
         read_buffer: RefCell::new(vec![0; READ_BYTES].into_boxed_slice()),
         connections: Cell::new(0),
+        // Without a handle (out of file descriptors) it goes on listening until the process ends: no harm.
+        stoppers: thread
+            .listeners
+            .iter()
+            .filter_map(|(listener, _)| listener.stopper().ok())
+            .collect(),
+        stopping: Cell::new(false),
         sleeping: RefCell::new((Time::MAX, None)),
     });
     for (listener, tls) in thread.listeners {
@@ -265,6 +274,8 @@ async fn conduct(
         {
             let now = hub.clock.now();
             stop_at = Some(now + SHUTDOWN);
+            hub.stopping.set(true);
+            hub.stoppers.iter().for_each(Stopper::stop);
             hub.core.borrow_mut().handle_shutdown(now);
             hub.settle();
         }
@@ -336,6 +347,7 @@ async fn accept(hub: Rc<Hub>, listener: TcpListener, tls: Option<Arc<rustls::Ser
     loop {
         let tcp = match listener.accept().await {
             Ok(tcp) => tcp,
+            Err(_) if hub.stopping.get() => return,
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted; if this stays, raise the limit of open files (`ulimit -n`)");
                 Timer::new(ACCEPT_PAUSE).await;

@@ -36,12 +36,20 @@ struct Membership {
     reconnect_timeout_ms: u32,
 }
 
+/// Who speaks for a member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Presence {
+pub(super) enum Presence {
     /// This session speaks for the member.
     Here(SessionId),
     /// Nobody does; the member is out at this time.
     Lost(Time),
+}
+
+impl Room {
+    /// Its members and who speaks for them.
+    pub(super) fn presences(&self) -> impl Iterator<Item = (&MemberId, Presence)> {
+        self.members.iter().map(|(id, m)| (id, m.presence))
+    }
 }
 
 /// Why a join goes no further.

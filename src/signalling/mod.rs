@@ -7,6 +7,7 @@
 //! session and lost member has exactly one deadline in `timers`.
 
 mod budget;
+pub mod exercise;
 mod membership;
 mod placement;
 mod session;

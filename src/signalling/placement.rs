@@ -22,6 +22,15 @@ pub(super) struct ShardState {
     pub(super) rooms: usize,
     /// Leaves and losses that a full channel did not take. They must arrive, or members would stay for ever.
     backlog: VecDeque<ShardCommand>,
+    /// When they are tried again: the shard's entry in `timers`.
+    retry_at: Option<Time>,
+}
+
+impl ShardState {
+    /// Whether commands wait for it.
+    pub(super) fn is_behind(&self) -> bool {
+        self.retry_at.is_some()
+    }
 }
 
 impl Signalling {
@@ -42,7 +51,7 @@ impl Signalling {
         let waiting = self
             .shards
             .get(usize::from(shard.0))
-            .is_some_and(|s| !s.backlog.is_empty());
+            .is_some_and(ShardState::is_behind);
         match waiting {
             true => self.handle_shard_full(now, shard, command),
             false => self
@@ -95,7 +104,8 @@ impl Signalling {
             return;
         };
         // Two per member at most (lost, then left), so the bound is out of reach while the maps keep theirs.
-        if state.backlog.is_empty() {
+        if state.retry_at.is_none() {
+            state.retry_at = Some(now + RETRY);
             self.timers.insert((now + RETRY, Timer::Backlog(shard)));
         }
         if state.backlog.len() < SHARD_BACKLOG_MAX {
@@ -106,6 +116,7 @@ impl Signalling {
     /// Tries everything that waits for `shard` again, in order.
     pub(super) fn retry_backlog(&mut self, shard: ShardId) {
         if let Some(state) = self.shards.get_mut(usize::from(shard.0)) {
+            state.retry_at = None;
             for command in std::mem::take(&mut state.backlog) {
                 self.outputs
                     .push_back(SignallingOutput::Shard { shard, command });
@@ -116,6 +127,9 @@ impl Signalling {
     /// The shard is gone, with everything it had.
     pub(super) fn reset_shard(&mut self, shard: ShardId) {
         if let Some(state) = self.shards.get_mut(usize::from(shard.0)) {
+            if let Some(due) = state.retry_at {
+                self.timers.remove(&(due, Timer::Backlog(shard)));
+            }
             *state = ShardState::default();
         }
     }
