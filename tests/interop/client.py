@@ -15,6 +15,8 @@ import numpy
 import websockets
 from aiortc import (
     MediaStreamTrack,
+    RTCBundlePolicy,
+    RTCConfiguration,
     RTCPeerConnection,
     RTCRtpReceiver,
     RTCRtpSender,
@@ -112,6 +114,7 @@ class Client:
         self._tracks = {}
         self._transceivers = {}
         self._tasks = []
+        self._consumers = {}
 
     async def __aenter__(self):
         self._socket = await websockets.connect(self._url)
@@ -128,9 +131,10 @@ class Client:
         except websockets.ConnectionClosed:
             pass
         await self._socket.close()
-        for task in self._tasks:
+        tasks = [*self._tasks, *self._consumers.values()]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         if self.pc:
             await self.pc.close()
 
@@ -176,7 +180,9 @@ class Client:
         elif event == "RoomLeft" and not self.left.done():
             self.left.set_result(data["close_reason"])
         elif event == "PeerCreated":
-            self.pc = RTCPeerConnection()
+            # One transport for everything, as the server wants it; by default this stack leaves some sections out.
+            bundle = RTCConfiguration(bundlePolicy=RTCBundlePolicy.MAX_BUNDLE)
+            self.pc = RTCPeerConnection(bundle)
             self._peer_id = data["peer_id"]
             for track in data["tracks"]:
                 self._tracks[track["id"]] = track
@@ -196,6 +202,9 @@ class Client:
             elif "Removed" in update:
                 self._tracks.pop(update["Removed"], None)
                 self._transceivers.pop(update["Removed"], None)
+                # The section may carry another member's track next: nobody else must read it.
+                if consumer := self._consumers.pop(update["Removed"], None):
+                    consumer.cancel()
             elif "Updated" in update:
                 self.patches.append(update["Updated"])
                 track = self._tracks[update["Updated"]["id"]]
@@ -254,11 +263,10 @@ class Client:
         for id, track in self._tracks.items():
             kind, source = describe(track)
             recv = track["direction"].get("Recv")
-            if not recv or source != "Device" or id not in self._transceivers or track.get("heard"):
+            if not recv or source != "Device" or id not in self._transceivers or id in self._consumers:
                 continue
-            track["heard"] = True
             counter = self.received.setdefault((recv["sender"], kind), Received())
-            self._tasks.append(asyncio.create_task(consume(self._transceivers[id].receiver.track, counter)))
+            self._consumers[id] = asyncio.create_task(consume(self._transceivers[id].receiver.track, counter))
 
 
 async def consume(track, counter):

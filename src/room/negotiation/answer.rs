@@ -121,7 +121,8 @@ impl Negotiation {
         Ok(())
     }
 
-    /// Writes our description of `sections`; candidates go into the first section of the group (RFC 9143 section 7.2).
+    /// Writes our description of `sections`. Every section of the group repeats the transport and its candidates: RFC 9143
+    /// section 7.2 asks for the first one only, but clients that are less strict (aiortc) take those of the last.
     pub(super) fn describe(
         &mut self,
         sections: &[Section],
@@ -130,8 +131,6 @@ impl Negotiation {
         setup: Setup,
         extmap_allow_mixed: bool,
     ) -> String {
-        let open = sections.iter().find(|section| !section.rejected);
-        let tagged = group.first().or(open.map(|section| &section.mid)).cloned();
         let media = sections.iter().map(|section| {
             let mut media = section.describe();
             if !section.rejected {
@@ -141,10 +140,8 @@ impl Negotiation {
                     hash: FingerprintHash::Sha256,
                     bytes: self.config.fingerprint.to_vec(),
                 }];
-                if tagged.as_ref() == Some(&section.mid) {
-                    media.candidates.clone_from(&self.config.candidates);
-                    media.end_of_candidates = true;
-                }
+                media.candidates.clone_from(&self.config.candidates);
+                media.end_of_candidates = true;
             }
             media
         });

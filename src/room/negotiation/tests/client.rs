@@ -383,13 +383,8 @@ pub(super) fn check_rules(text: &str) -> Description {
         .media
         .iter()
         .filter(|m| !m.candidates.is_empty());
-    let carriers: Vec<_> = with_candidates.map(|m| &m.mid).collect();
-    let tag = description.bundle.first().or(open.first().copied());
-    assert_eq!(
-        carriers,
-        Vec::from_iter(tag),
-        "candidates in the tagged section only"
-    );
+    let carriers: BTreeSet<_> = with_candidates.map(|m| &m.mid).collect();
+    assert_eq!(carriers, open, "candidates in every section in use");
     let mut ssrcs = BTreeSet::new();
     for media in description.media.iter().filter(|m| !m.is_rejected()) {
         assert!(media.rtcp_mux && media.rtcp_rsize && media.ice.is_some());
