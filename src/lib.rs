@@ -28,7 +28,7 @@ pub mod control;
 pub mod error;
 pub mod id;
 // The one impure folder: clocks, threads, files and the terminal are its business. `unsafe` is not, except in
-// its UDP module, which says so itself.
+// its UDP and listener modules, which say so themselves.
 #[allow(
     clippy::disallowed_methods,
     clippy::disallowed_types,

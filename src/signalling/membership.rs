@@ -139,7 +139,8 @@ impl Signalling {
     ) {
         match &event {
             Event::RoomJoined { member_id, .. } => {
-                if self.confirm_join(id, &room, member_id) {
+                let confirmed = self.confirm_join(id, &room, member_id);
+                if confirmed {
                     self.send_event(id, room, event);
                 }
             }
