@@ -162,9 +162,12 @@ impl Collector for View {
     }
 }
 
+/// Which of its two blocks of drops a shard's counters are asked for.
+type ReadDrops = fn(&ShardCounters) -> &[u64; DropReason::COUNT];
+
 impl View {
     fn encode_drops(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let tables: [(&str, &str, fn(&ShardCounters) -> &[u64; DropReason::COUNT]); 2] = [
+        let tables: [(&str, &str, ReadDrops); 2] = [
             (
                 "colchis_shard_drops_in",
                 "Received datagrams that went no further",
