@@ -101,8 +101,13 @@ pub(super) fn open_negotiation(peer: &mut Peer) -> Result<NegotiationRole, Negot
     let gains_send = peer.sends.values().any(|t| t.told.is_none());
     let wanted = peer.wanted_tracks();
     peer.negotiation.set_wanted(wanted);
-    let client_offers = gains_send || peer.renegotiate;
-    peer.renegotiate = false;
+    // New recv tracks are offered by us, on m-sections of our choice: a client asked for an offer may put them onto
+    // transceivers that carry others already. Codecs have their turn in the next round.
+    let gains_recv = peer.recvs.values().any(|t| t.told.is_none());
+    let client_offers = gains_send || (peer.renegotiate && !gains_recv);
+    if client_offers {
+        peer.renegotiate = false;
+    }
     peer.restart_ice = false;
     if client_offers {
         peer.phase = Phase::AwaitsOffer;

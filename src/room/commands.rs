@@ -225,13 +225,15 @@ impl Room {
         cx: &mut Context<'_>,
     ) -> Result<(), RoomError> {
         let peer = self.peer(id, peer_id)?;
+        // A track that is gone by now must not keep the others from being patched.
+        let mut refused = Ok(());
         for patch in patches {
-            apply_patch(peer, patch)?;
+            refused = refused.and(apply_patch(peer, patch));
         }
         // The client waits for the authoritative state of what it asked for, refused or not.
         peer.echo.extend(patches.iter().map(|p| p.id));
         self.refresh(cx);
-        Ok(())
+        refused
     }
 }
 

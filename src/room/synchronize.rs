@@ -1,7 +1,7 @@
 //! A client that comes back: its intents are taken in, then it is told the authoritative state.
 //!
 //! A client that still has its peer goes on with it, media untouched. One that knows nothing (a reloaded page) gets a
-//! fresh peer in the state, as `PeerCreated` would have described it.
+//! state without peers, and then a fresh peer by `PeerCreated`.
 
 use std::collections::BTreeMap;
 
@@ -92,7 +92,8 @@ fn take_intents(member: &mut Member, peer_id: PeerId, state: &PeerState) {
 /// The state as the member is to see it; a negotiation that is due starts with it.
 fn describe_state(member: &mut Member) -> Result<RoomState, RoomError> {
     let spec = member.spec.clone();
-    let Some(peer) = member.peer.as_mut() else {
+    // A fresh peer is no part of the state: the refresh that follows tells of it by PeerCreated, as to anybody new.
+    let Some(peer) = member.peer.as_mut().filter(|p| p.announced) else {
         return Ok(RoomState::default());
     };
     let negotiation_role = match &peer.phase {
@@ -101,12 +102,9 @@ fn describe_state(member: &mut Member) -> Result<RoomState, RoomError> {
             let offer = peer.negotiation.pending_offer();
             offer.map(|sdp| NegotiationRole::Answerer(sdp.to_owned()))
         }
-        Phase::Stable if !peer.announced || peer.needs_negotiation() => {
-            Some(open_negotiation(peer)?)
-        }
+        Phase::Stable if peer.needs_negotiation() => Some(open_negotiation(peer)?),
         Phase::Stable => None,
     };
-    peer.announced = true;
     peer.removed.clear();
     peer.echo.clear();
     let state = PeerState {
@@ -118,7 +116,11 @@ fn describe_state(member: &mut Member) -> Result<RoomState, RoomError> {
         ice_servers: spec.ice_servers.clone(),
         negotiation_role,
         local_sdp: peer.negotiation.remote_sdp().map(str::to_owned),
-        remote_sdp: peer.negotiation.local_sdp().map(str::to_owned),
+        remote_sdp: peer
+            .negotiation
+            .pending_offer()
+            .or(peer.negotiation.local_sdp())
+            .map(str::to_owned),
         restart_ice: false,
         ice_candidates: Vec::new(),
         stats_scrape_interval_ms: STATS_SCRAPE_INTERVAL_MS,

@@ -8,63 +8,17 @@ mod support;
 mod attack;
 mod client;
 mod dtls;
+mod make;
 mod network;
 mod scenario;
 mod world;
 
-use std::net::SocketAddr;
 use std::panic::catch_unwind;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use colchis::id::ShardId;
-use colchis::room::RoomConfig;
-use colchis::room::machine::MachineConfig;
-use colchis::shard::{Shard, ShardConfig};
-use colchis::time::Anchor;
-use colchis::transport::dtls::{DimplProvider, DtlsIdentity, DtlsSettings};
-use colchis::wire::codec::CodecKind;
-use rand_chacha::ChaCha20Rng;
-
+use make::make_shard;
 use scenario::{Outcome, run};
-
-/// A shard on `address` with the simulation's certificate and without chance.
-pub fn make_shard(address: SocketAddr, anchor: Anchor, rng: ChaCha20Rng) -> Shard {
-    let identity = DtlsIdentity::new(
-        include_bytes!("../data/sim/server.cert.der").to_vec(),
-        include_bytes!("../data/sim/server.key.der").to_vec(),
-    );
-    let settings = DtlsSettings {
-        provider: Some(dtls::provider()),
-        seeded: true,
-        ..DtlsSettings::default()
-    };
-    let dtls = DimplProvider::new(settings, &identity, anchor).expect("the simulation's identity");
-    let fingerprint = identity.fingerprint.bytes().try_into().expect("SHA-256");
-    let candidate = format!(
-        "candidate:1 1 udp 2130706431 {} {} typ host",
-        address.ip(),
-        address.port()
-    );
-    let config = ShardConfig {
-        id: ShardId(0),
-        room: RoomConfig {
-            fingerprint,
-            candidates: vec![candidate],
-            codecs: vec![
-                CodecKind::Opus,
-                CodecKind::Vp8,
-                CodecKind::Vp9,
-                CodecKind::H264,
-                CodecKind::Av1,
-            ],
-        },
-        machine: MachineConfig {
-            dtls: Box::new(dtls),
-        },
-    };
-    Shard::new(config, anchor, rng)
-}
 
 fn setting(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
