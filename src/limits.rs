@@ -62,8 +62,8 @@ pub const DTLS_HANDSHAKES_PER_S: u32 = 200;
 pub const SSRCS_PER_PEER_MAX: usize = 32;
 /// SSRCs we send to one peer with a roll-over counter (media and RTX of each DownTrack). More: `too_many_ssrcs`.
 pub const SEND_SSRCS_MAX: usize = 8192;
-/// Replay window, packets (RFC 3711 section 3.3.2 asks for at least 64).
-pub const REPLAY_WINDOW: usize = 128;
+/// Replay window, packets (RFC 3711 section 3.3.2 asks for at least 64). As long as retransmissions may come late.
+pub const REPLAY_WINDOW: usize = 1024;
 /// Header extension elements we walk per packet. More: `rtp_malformed`.
 pub const RTP_EXTENSIONS_MAX: usize = 32;
 /// Packets of one RTCP compound we walk. More: the rest is ignored.

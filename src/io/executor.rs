@@ -1,6 +1,7 @@
 //! Pinned glommio executors: one thread each for a shard or the signalling core.
 
 use std::future::Future;
+use std::time::Duration;
 
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 
@@ -8,6 +9,8 @@ use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 pub const IO_MEMORY_BYTES: usize = 64 * 1024;
 /// Entries of each of the executor's rings: sockets of signalling are the many.
 const RING_DEPTH: usize = 256;
+/// A task that yields if needed yields after this long: how long packets may keep commands and timers waiting.
+const PREEMPT_TIMER: Duration = Duration::from_millis(2);
 
 /// Why an executor did not start.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +41,7 @@ where
         .name(name)
         .io_memory(IO_MEMORY_BYTES)
         .ring_depth(RING_DEPTH)
+        .preempt_timer(PREEMPT_TIMER)
         .spawn(make)
         .map_err(|error| ExecutorError {
             name: name.to_owned(),

@@ -36,6 +36,9 @@ use crate::signalling::SignallingSettings;
 use crate::transport::dtls::{DimplProvider, DtlsIdentity, DtlsSettings};
 use crate::wire::codec::CodecKind;
 
+/// Exit status of a fault of our own (sysexits.h, EX_SOFTWARE).
+const EXIT_SOFTWARE: i32 = 70;
+
 /// Why the server does not start. One line each, with the cure.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -285,7 +288,9 @@ fn start(
 fn wait(signalling: ExecutorJoinHandle<()>, shards: Vec<ExecutorJoinHandle<()>>) {
     // Signalling ends when a signal has come and the shards have closed their rooms.
     if signalling.join().is_err() {
+        // Nobody would tell the shards to stop: end now, so that whatever watches the process starts it again.
         tracing::error!("the signalling core died; every session is gone, the process ends");
+        std::process::exit(EXIT_SOFTWARE);
     }
     for shard in shards {
         if shard.join().is_err() {

@@ -24,6 +24,8 @@ use crate::transmit::TransmitQueue;
 
 /// Commands handled before the loop looks at packets again.
 const COMMANDS_PER_TURN: usize = 64;
+/// A turn of commands ends after this long, however many wait.
+const COMMAND_TURN_MAX: Duration = Duration::from_millis(2);
 /// Time between two snapshots.
 const SNAPSHOT_INTERVAL: Duration = Duration::from_secs(1);
 /// Longest sleep of the timer task: how late a timer that was set meanwhile may be.
@@ -183,6 +185,12 @@ impl Driver {
             };
             self.stopped |= matches!(command, ShardCommand::Shutdown);
             self.shard.handle_command(start, command, &mut self.tx);
+            if self.tx.free() < FAN_OUT_MAX {
+                self.flush();
+            }
+            if self.clock.now().since(start) > COMMAND_TURN_MAX {
+                break;
+            }
         }
         self.flush();
         self.send_events();
@@ -237,7 +245,11 @@ impl Driver {
                     self.held = Some(event);
                     return;
                 }
-                Err(SendError::Closed(_)) => return,
+                Err(SendError::Closed(_)) => {
+                    // Nobody will ever hear the rest.
+                    while self.shard.poll_event().is_some() {}
+                    return;
+                }
             }
         }
     }

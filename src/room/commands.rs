@@ -116,6 +116,8 @@ impl Room {
                 peer_id,
                 tracks_patches,
             } => self.update_tracks(id, peer_id, &tracks_patches, cx),
+            // Only once after a reconnect: each costs a peer.
+            Command::SynchronizeMe { .. } if !member.awaits_sync => Err(RoomError::InSync),
             Command::SynchronizeMe { state } => self.synchronize(id, &state, cx),
             // An ICE-lite agent learns addresses from checks alone (RFC 8445 section 2.5).
             Command::SetIceCandidate { peer_id, .. }
@@ -225,6 +227,9 @@ impl Room {
         cx: &mut Context<'_>,
     ) -> Result<(), RoomError> {
         let peer = self.peer(id, peer_id)?;
+        if patches.is_empty() {
+            return Ok(());
+        }
         // A track that is gone by now must not keep the others from being patched.
         let mut refused = Ok(());
         for patch in patches {

@@ -103,10 +103,10 @@ impl Room {
         }
         for (publisher, source, published) in missing {
             let track_id = self.next_track_id();
-            let ssrc = cx.new_ssrc();
-            let rtx_ssrc = source.video.then(|| cx.new_ssrc());
             let peer = self.members.get_mut(id).and_then(|m| m.peer.as_mut());
             if let Some(peer) = peer {
+                let ssrc = cx.new_ssrc(&mut peer.used_ssrcs);
+                let rtx_ssrc = source.video.then(|| cx.new_ssrc(&mut peer.used_ssrcs));
                 let key = (publisher.clone(), source.clone());
                 peer.recv_ids.insert(key, track_id);
                 peer.recvs.insert(

@@ -49,6 +49,9 @@ pub enum RoomError {
     /// After a reconnect the client must say what it has.
     #[error("member {0} has reconnected; send SynchronizeMe first")]
     AwaitsSync(MemberId),
+    /// There was no reconnect.
+    #[error("the client is in step already; SynchronizeMe is for after a reconnect")]
+    InSync,
     /// Unknown peer.
     #[error("no peer {0}; use the id of PeerCreated")]
     NoSuchPeer(PeerId),
@@ -117,12 +120,13 @@ impl Context<'_> {
         self.machine.connect(down, up, &mut turn);
     }
 
-    /// A random SSRC (RFC 3550 section 8.1); zero means "none" in feedback, so it is never given out.
-    pub fn new_ssrc(&mut self) -> Ssrc {
+    /// A random SSRC (RFC 3550 section 8.1) that is not in `used`, and is from now on: under one key an SSRC must never
+    /// name two streams (RFC 7714 section 8.4). Zero means "none" in feedback, so it is never given out.
+    pub fn new_ssrc(&mut self, used: &mut BTreeSet<Ssrc>) -> Ssrc {
         loop {
-            let ssrc = self.rng.next_u32();
-            if ssrc != 0 {
-                return Ssrc(ssrc);
+            let ssrc = Ssrc(self.rng.next_u32());
+            if ssrc.0 != 0 && used.insert(ssrc) {
+                return ssrc;
             }
         }
     }
@@ -258,6 +262,7 @@ impl Room {
             recvs: BTreeMap::new(),
             recv_ids: BTreeMap::new(),
             echo: BTreeSet::new(),
+            used_ssrcs: BTreeSet::new(),
             retired_downs: Vec::new(),
             removed: Vec::new(),
         })

@@ -121,6 +121,8 @@ pub struct Peer {
     pub recvs: BTreeMap<TrackId, RecvTrack>,
     /// Recv tracks by what they play.
     pub recv_ids: BTreeMap<(MemberId, Source), TrackId>,
+    /// SSRCs ever given out on this transport: none comes twice.
+    pub used_ssrcs: BTreeSet<Ssrc>,
     /// Tracks the client patched: told again, changed or not.
     pub echo: BTreeSet<TrackId>,
     /// Media state of recv tracks that are gone; taken down by the next reconcile.

@@ -180,8 +180,8 @@ fn drop_unnegotiated(peer: &mut Peer, tracks: &[NegotiatedTrack], cx: &mut Conte
             cx.machine.remove_down(down);
             // Should the stream come back it starts at a random number: under the old SSRC that could seal other
             // bytes with a nonce already used (RFC 7714 section 8.4).
-            recv.ssrc = cx.new_ssrc();
-            recv.rtx_ssrc = recv.rtx_ssrc.map(|_| cx.new_ssrc());
+            recv.ssrc = cx.new_ssrc(&mut peer.used_ssrcs);
+            recv.rtx_ssrc = recv.rtx_ssrc.map(|_| cx.new_ssrc(&mut peer.used_ssrcs));
         }
     }
 }

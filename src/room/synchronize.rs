@@ -96,6 +96,8 @@ fn describe_state(member: &mut Member) -> Result<RoomState, RoomError> {
     let Some(peer) = member.peer.as_mut().filter(|p| p.announced) else {
         return Ok(RoomState::default());
     };
+    // While a negotiation runs, tracks it does not know wait for the next one, as they would have without a reconnect.
+    let running = peer.phase != Phase::Stable;
     let negotiation_role = match &peer.phase {
         Phase::AwaitsOffer => Some(NegotiationRole::Offerer),
         Phase::AwaitsAnswer => {
@@ -105,13 +107,15 @@ fn describe_state(member: &mut Member) -> Result<RoomState, RoomError> {
         Phase::Stable if peer.needs_negotiation() => Some(open_negotiation(peer)?),
         Phase::Stable => None,
     };
-    peer.removed.clear();
+    if !running {
+        peer.removed.clear();
+    }
     peer.echo.clear();
     let state = PeerState {
         id: peer.id,
         connection_mode: ConnectionMode::Sfu,
-        senders: senders(peer),
-        receivers: receivers(peer),
+        senders: senders(peer, running),
+        receivers: receivers(peer, running),
         force_relay: spec.force_relay,
         ice_servers: spec.ice_servers.clone(),
         negotiation_role,
@@ -130,9 +134,12 @@ fn describe_state(member: &mut Member) -> Result<RoomState, RoomError> {
     })
 }
 
-fn senders(peer: &mut Peer) -> BTreeMap<crate::id::TrackId, SenderState> {
+fn senders(peer: &mut Peer, running: bool) -> BTreeMap<crate::id::TrackId, SenderState> {
     let mut out = BTreeMap::new();
     for (id, track) in &mut peer.sends {
+        if running && track.told.is_none() {
+            continue;
+        }
         let truth = track.truth();
         let state = SenderState {
             id: *id,
@@ -149,9 +156,12 @@ fn senders(peer: &mut Peer) -> BTreeMap<crate::id::TrackId, SenderState> {
     out
 }
 
-fn receivers(peer: &mut Peer) -> BTreeMap<crate::id::TrackId, ReceiverState> {
+fn receivers(peer: &mut Peer, running: bool) -> BTreeMap<crate::id::TrackId, ReceiverState> {
     let mut out = BTreeMap::new();
     for (id, track) in &mut peer.recvs {
+        if running && track.told.is_none() {
+            continue;
+        }
         let truth = track.truth();
         let state = ReceiverState {
             id: *id,

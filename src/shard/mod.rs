@@ -15,7 +15,7 @@ use crate::bus::shard::{ShardCommand, ShardEvent};
 use crate::bus::spec::RoomSpec;
 use crate::error::DropReason;
 use crate::id::{MemberId, RoomId, SessionId, ShardId};
-use crate::limits::ROOMS_PER_SHARD_MAX;
+use crate::limits::{ROOMS_PER_SHARD_MAX, SHARD_EVENTS_MAX};
 use crate::metrics::{ShardCounters, ShardSnapshot};
 use crate::room::machine::{Machine, MachineConfig, Turn};
 use crate::room::{Context, Room, RoomConfig, RoomError};
@@ -92,6 +92,11 @@ impl Shard {
                 member,
                 command,
             } => {
+                // Signalling is behind: answers would only wait longer. The client's command is refused, and counted.
+                if self.events.len() > SHARD_EVENTS_MAX {
+                    self.counters.commands_refused += 1;
+                    return;
+                }
                 let name = command.name();
                 let result = self.with_room(now, tx, &room, |room, cx| {
                     room.command(session, &member, command, cx)
@@ -280,12 +285,23 @@ impl Shard {
             return;
         }
         self.last_tick = now;
-        let mut turn = Turn {
-            now,
-            tx,
-            counters: &mut self.counters,
-        };
-        self.machine.tick(&mut turn);
+        loop {
+            let mut turn = Turn {
+                now,
+                tx,
+                counters: &mut self.counters,
+            };
+            let machine = &mut self.machine;
+            let ticked = catch_unwind(AssertUnwindSafe(|| machine.tick(&mut turn)));
+            if ticked.is_ok() {
+                break;
+            }
+            // The tick has moved on past the transport that panicked: its room is closed, the others go on.
+            match self.machine.ticked_room() {
+                Some(room) => self.close_panicked(now, tx, &room),
+                None => break,
+            }
+        }
         self.drain_machine(now, tx);
     }
 

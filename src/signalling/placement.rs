@@ -20,6 +20,8 @@ pub(super) struct ShardState {
     pub(super) busy_ratio: f64,
     /// Rooms placed on it.
     pub(super) rooms: usize,
+    /// It is gone: no room is placed on it.
+    dead: bool,
     /// Leaves and losses that a full channel did not take. They must arrive, or members would stay for ever.
     backlog: VecDeque<ShardCommand>,
     /// When they are tried again: the shard's entry in `timers`.
@@ -42,6 +44,7 @@ impl Signalling {
             .shards
             .iter()
             .enumerate()
+            .filter(|(_, shard)| !shard.dead)
             .min_by_key(|(_, shard)| load(shard))?;
         u16::try_from(n).ok().map(ShardId)
     }
@@ -130,7 +133,10 @@ impl Signalling {
             if let Some(due) = state.retry_at {
                 self.timers.remove(&(due, Timer::Backlog(shard)));
             }
-            *state = ShardState::default();
+            *state = ShardState {
+                dead: true,
+                ..ShardState::default()
+            };
         }
     }
 }

@@ -109,6 +109,12 @@ impl Machine {
             if let Some(down) = down.filter(|d| d.track.ssrc() == block.ssrc) {
                 down.track
                     .handle_report_block(turn.now, &block, &self.anchor);
+                let now_ntp = self.anchor.to_ntp(turn.now);
+                link.transport.handle_report_block(
+                    now_ntp,
+                    block.last_sr,
+                    block.delay_since_last_sr,
+                );
             }
         }
     }
@@ -124,6 +130,10 @@ impl Machine {
         else {
             return;
         };
+        // A lost retransmission is asked for again by its original number only.
+        if down.track.ssrc() != nack.media_ssrc {
+            return;
+        }
         let Some(up) = down.up.and_then(|k| self.ups.get(k)) else {
             return;
         };
@@ -131,11 +141,14 @@ impl Machine {
             return;
         };
         for sequence in nack.sequences().take(crate::limits::NACK_PER_PACKET_MAX) {
+            let Some(slot) = turn.tx.reserve() else {
+                turn.counters.drop_out(DropReason::TransmitFull);
+                return;
+            };
             let sent =
                 down.track
                     .resend(turn.now, sequence, &up.track)
                     .and_then(|(rewrite, cached)| {
-                        let slot = turn.tx.reserve().ok_or(DropReason::TransmitFull)?;
                         let stamp = Stamp {
                             now: turn.now,
                             transport_sequence: link.next_transport_sequence(turn.now),
@@ -197,13 +210,14 @@ impl Machine {
         let Some(to) = link.media_address() else {
             return;
         };
-        self.nack_scratch.clear();
-        up.track.nacks(turn.now, link.rtt(), &mut self.nack_scratch);
-        let key_frame = up.track.key_frame_due(turn.now);
+        // What is asked counts as asked: the slot comes first.
         let Some(slot) = turn.tx.reserve() else {
             turn.counters.drop_out(DropReason::TransmitFull);
             return;
         };
+        self.nack_scratch.clear();
+        up.track.nacks(turn.now, link.rtt(), &mut self.nack_scratch);
+        let key_frame = up.track.key_frame_due(turn.now);
         let mut compound = CompoundWriter::new(slot);
         let own = link.transport.rtcp_ssrc();
         if !self.nack_scratch.is_empty()

@@ -237,7 +237,7 @@ impl Machine {
                 TransportEvent::IceConnected(_) | TransportEvent::AddressChanged { .. } => {}
                 TransportEvent::DtlsConnected { .. } => {
                     turn.counters.handshakes_completed += 1;
-                    self.subscriber_connected(key, turn);
+                    self.subscriber_connected(key);
                 }
                 TransportEvent::Failed(error) => {
                     turn.counters.handshakes_failed += 1;
@@ -261,14 +261,16 @@ impl Machine {
         }
     }
 
-    /// A subscriber can be sent to: video it is subscribed to has to start at a key frame, now.
-    fn subscriber_connected(&mut self, key: TransportKey, turn: &mut Turn<'_>) {
+    /// A subscriber can be sent to: video it is subscribed to has to start at a key frame. The next tick asks.
+    fn subscriber_connected(&mut self, key: TransportKey) {
         let Some(link) = self.transports.get(key) else {
             return;
         };
-        let downs: Vec<DownTrackKey> = link.downs.iter().map(|(_, down)| *down).collect();
-        for down in downs {
-            self.start(down, turn);
+        for (_, down) in &link.downs {
+            let up = self.downs.get(*down).and_then(|d| d.up);
+            if let Some(up) = up.and_then(|up| self.ups.get_mut(up)) {
+                up.track.request_key_frame();
+            }
         }
     }
 

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 
 use crate::error::DropReason;
 use crate::id::{TransportKey, UpTrackKey};
+use crate::limits::DATAGRAM_BYTES_MAX;
 use crate::media::{Received, Stamp};
 use crate::room::machine::{Machine, Turn};
 use crate::wire::rtp::{Extensions, RtpHeader};
@@ -26,6 +27,9 @@ impl Machine {
             .transports
             .get_mut(key)
             .ok_or(DropReason::UnknownSource)?;
+        if datagram.len() > DATAGRAM_BYTES_MAX {
+            return Err(DropReason::BadLength);
+        }
         let len = link.transport.open_rtp(from, datagram)?;
         let packet = datagram.get(..len).ok_or(DropReason::RtpMalformed)?;
         let header = RtpHeader::parse(packet).map_err(|_| DropReason::RtpMalformed)?;
@@ -72,8 +76,12 @@ impl Machine {
                 turn.counters.drop_out(DropReason::SubscriberNotReady);
                 continue;
             };
+            // Without a slot nothing is decided: a number that is given out must be sent.
+            let Some(slot) = turn.tx.reserve() else {
+                turn.counters.drop_out(DropReason::TransmitFull);
+                continue;
+            };
             let sent = down.track.forward(&received.fields).and_then(|rewrite| {
-                let slot = turn.tx.reserve().ok_or(DropReason::TransmitFull)?;
                 let stamp = Stamp {
                     now: turn.now,
                     transport_sequence: link.next_transport_sequence(turn.now),

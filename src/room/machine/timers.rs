@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use crate::error::DropReason;
-use crate::id::{SlabKey, TransportKey};
+use crate::id::{RoomId, SlabKey, TransportKey};
 use crate::room::machine::{Machine, Turn};
 use crate::time::Time;
 use crate::wire::rtcp::{CompoundWriter, ReportBlock, write_receiver_report, write_sender_report};
@@ -34,6 +34,12 @@ impl Machine {
             self.tick_transport(key, turn);
         }
         self.tick_at = 0;
+    }
+
+    /// Room of the transport the tick looked at last.
+    pub fn ticked_room(&self) -> Option<RoomId> {
+        let key = TransportKey(self.tick_at.checked_sub(1)? as u32);
+        Some(self.transports.get(key)?.room.clone())
     }
 
     fn tick_transport(&mut self, key: TransportKey, turn: &mut Turn<'_>) {

@@ -1,20 +1,20 @@
 //! What we send a peer: seals SRTP and SRTCP and tracks the roll-over counter of each SSRC.
 //!
-//! Invariant: one (SSRC, index) pair protects one plaintext. A retransmission repeats the same packet under the same
-//! index; sealing *different* bytes under an index already used would break GCM, so the caller must never reuse
-//! an SSRC for another stream on this transport. RFC 3711 section 3.3.1, RFC 7714 section 8.4.
+//! Invariant: one (SSRC, index) pair protects one packet: sealing other bytes under an index already used would break
+//! GCM, so an index is refused the second time, whatever the caller does. The caller must never reuse an SSRC for
+//! another stream on this transport. RFC 3711 section 3.3.1, RFC 7714 section 8.4.
 
 use super::cipher::{Cipher, SRTCP_E_FLAG, Stream};
-use super::replay::estimate_index;
+use super::replay::{ReplayWindow, estimate_index};
 use super::{MasterKey, SrtpProfile, rtcp_ssrc, rtp_ids};
 use crate::error::DropReason;
 use crate::limits::SEND_SSRCS_MAX;
 
-/// Highest index sent of one SSRC.
-#[derive(Debug, Clone, Copy)]
+/// Indices sent of one SSRC.
+#[derive(Debug, Clone)]
 struct SendState {
     ssrc: u32,
-    highest: u64,
+    sent: ReplayWindow,
 }
 
 /// Sending half of a transport's SRTP.
@@ -48,7 +48,7 @@ impl Outbound {
 
     /// Seals the RTP packet `slot[..len]` in place, `header_len` bytes of it staying clear; returns the new length.
     /// Errors: [`DropReason::Oversize`] (no room for the tag), [`DropReason::SrtpShort`],
-    /// [`DropReason::TooManySsrcs`], [`DropReason::SrtpReplay`] (more than half a turn before the first packet).
+    /// [`DropReason::TooManySsrcs`], [`DropReason::SrtpReplay`] (the number was sealed before, or is far behind the newest).
     pub fn seal_rtp(
         &mut self,
         slot: &mut [u8],
@@ -92,7 +92,7 @@ impl Outbound {
         self.streams.len()
     }
 
-    /// The index of `sequence`: a new highest one moves the stream, an older one keeps the counter it was sent with.
+    /// The index of `sequence`: a new highest one moves the stream, an older one has the counter of its time. No index comes out twice.
     fn index_of(&mut self, ssrc: u32, sequence: u16) -> Result<u64, DropReason> {
         let at = match self.streams.get(self.last) {
             Some(stream) if stream.ssrc == ssrc => self.last,
@@ -102,16 +102,18 @@ impl Outbound {
                     return Err(DropReason::TooManySsrcs);
                 }
                 Err(at) => {
-                    let highest = u64::from(sequence);
-                    self.streams.insert(at, SendState { ssrc, highest });
+                    let sent = ReplayWindow::default();
+                    self.streams.insert(at, SendState { ssrc, sent });
                     at
                 }
             },
         };
         self.last = at;
         let stream = self.streams.get_mut(at).ok_or(DropReason::TooManySsrcs)?;
-        let index = estimate_index(Some(stream.highest), sequence).ok_or(DropReason::SrtpReplay)?;
-        stream.highest = stream.highest.max(index);
+        let index =
+            estimate_index(stream.sent.highest(), sequence).ok_or(DropReason::SrtpReplay)?;
+        stream.sent.check(index)?;
+        stream.sent.accept(index);
         Ok(index)
     }
 }
