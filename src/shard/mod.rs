@@ -103,7 +103,7 @@ impl Shard {
                 });
                 if let Some(Err(error)) = result {
                     self.counters.commands_refused += 1;
-                    tracing::info!(%room, %member, command = name, %error, "command refused");
+                    tracing::debug!(%room, %member, command = name, %error, "command refused");
                 }
             }
             ShardCommand::Lost {

@@ -57,7 +57,9 @@ impl Outbound {
     ) -> Result<usize, DropReason> {
         let (sequence, ssrc) = rtp_ids(slot)?;
         let index = self.index_of(ssrc, sequence)?;
-        self.rtp.seal_rtp(slot, header_len, len, ssrc, index)
+        let total = self.rtp.seal_rtp(slot, header_len, len, ssrc, index)?;
+        self.accept(index);
+        Ok(total)
     }
 
     /// Seals the header in `slot[..header_len]` and `payload` into `slot`: one pass over the payload with GCM.
@@ -70,8 +72,11 @@ impl Outbound {
     ) -> Result<usize, DropReason> {
         let (sequence, ssrc) = rtp_ids(slot)?;
         let index = self.index_of(ssrc, sequence)?;
-        self.rtp
-            .seal_rtp_from(slot, header_len, payload, ssrc, index)
+        let total = self
+            .rtp
+            .seal_rtp_from(slot, header_len, payload, ssrc, index)?;
+        self.accept(index);
+        Ok(total)
     }
 
     /// Seals the RTCP compound `slot[..len]` in place; returns the new length.
@@ -113,8 +118,14 @@ impl Outbound {
         let index =
             estimate_index(stream.sent.highest(), sequence).ok_or(DropReason::SrtpReplay)?;
         stream.sent.check(index)?;
-        stream.sent.accept(index);
         Ok(index)
+    }
+
+    /// The packet that [`index_of`](Self::index_of) was asked about last is sealed: its index is used up.
+    fn accept(&mut self, index: u64) {
+        if let Some(stream) = self.streams.get_mut(self.last) {
+            stream.sent.accept(index);
+        }
     }
 }
 
