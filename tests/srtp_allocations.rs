@@ -56,15 +56,15 @@ fn seal_and_open_allocate_nothing_in_steady_state() {
         let mut inbound = Inbound::new(profile, &master).unwrap();
         let mut round = |sequence: u16| {
             for ssrc in 0..8 {
-                let mut slot = packet(ssrc, sequence);
+                let mut slot = packet(ssrc, 2 * sequence);
                 let len = outbound.seal_rtp(&mut slot, 12, 1200).unwrap();
                 assert_eq!(inbound.open_rtp(&mut slot[..len], 12), Ok(1200));
-                let mut slot = packet(ssrc, sequence);
+                let mut slot = packet(ssrc, 2 * sequence + 1);
                 let payload = packet(0, 0);
                 let len = outbound
                     .seal_rtp_from(&mut slot, 12, &payload[..900])
                     .unwrap();
-                assert!(inbound.open_rtp(&mut slot[..len], 12).is_err(), "a replay");
+                assert_eq!(inbound.open_rtp(&mut slot[..len], 12), Ok(912));
                 let mut slot = packet(ssrc, sequence);
                 let len = outbound.seal_rtcp(&mut slot, 200).unwrap();
                 assert_eq!(inbound.open_rtcp(&mut slot[..len]), Ok(200));
