@@ -69,7 +69,7 @@ fn packet(sequence: u16) -> Vec<u8> {
     let mut packet = vec![0; 200];
     let len = header.write(&mut packet).unwrap();
     packet.truncate(len);
-    let [p0, p1] = (sequence / 8 | 0x8000).to_be_bytes();
+    let [p0, p1] = ((sequence / 8) | 0x8000).to_be_bytes();
     let key = if sequence == 0 { 0x10 } else { 0x11 };
     packet.extend_from_slice(&[0x90, 0xc0, p0, p1, sequence as u8, key, 0, 0, 0x9d, 1, 0x2a]);
     packet.resize(len + PAYLOAD_BYTES, 0x5a);

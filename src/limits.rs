@@ -182,7 +182,7 @@ const _: () = {
     assert!(FAN_OUT_MAX >= MEMBERS_PER_ROOM_MAX);
     assert!(WS_MESSAGE_BYTES_MAX > SDP_BYTES_MAX);
     assert!(DTLS_POLL_BUFFER_BYTES > 2 * DTLS_CERTIFICATE_BYTES_MAX);
-    assert!(REPLAY_WINDOW >= 128 && REPLAY_WINDOW % 64 == 0);
+    assert!(REPLAY_WINDOW >= 128 && REPLAY_WINDOW.is_multiple_of(64));
     assert!(CACHE_VIDEO_PACKETS.is_power_of_two() && CACHE_AUDIO_PACKETS.is_power_of_two());
     assert!(NACK_LIST_MAX <= CACHE_VIDEO_PACKETS);
     assert!(RTP_WINDOW.is_multiple_of(64) && RTP_WINDOW >= 2 * CACHE_VIDEO_PACKETS as u64);

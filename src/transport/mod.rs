@@ -315,10 +315,8 @@ impl Transport {
         }
         // Without an address nothing can be sent, and the peer's next check wakes us.
         let consent = self.ice.poll_timeout()?;
-        [self.dtls.poll_timeout(), self.twcc_receiver.poll_timeout()]
-            .into_iter()
-            .flatten()
-            .fold(Some(consent), |least, at| least.min(Some(at)))
+        let others = [self.dtls.poll_timeout(), self.twcc_receiver.poll_timeout()];
+        others.into_iter().flatten().chain([consent]).min()
     }
 
     /// What happened, oldest first.

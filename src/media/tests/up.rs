@@ -11,7 +11,13 @@ use crate::wire::sdp::CodecFormat;
 const RTT: Duration = Duration::from_millis(40);
 
 fn frame(sequence: u16) -> Sent {
-    let payload = vp8(sequence % 50 == 0, true, sequence, 0, &[sequence as u8; 20]);
+    let payload = vp8(
+        sequence.is_multiple_of(50),
+        true,
+        sequence,
+        0,
+        &[sequence as u8; 20],
+    );
     let mut sent = Sent::video(sequence, u32::from(sequence) * 3000, payload);
     sent.header.marker = true;
     sent

@@ -104,7 +104,7 @@ impl Machine {
         let Some(link) = self.transports.get_mut(key) else {
             return;
         };
-        for block in blocks.clone() {
+        for block in *blocks {
             let down = link.down(block.ssrc).and_then(|k| self.downs.get_mut(k));
             if let Some(down) = down.filter(|d| d.track.ssrc() == block.ssrc) {
                 down.track
@@ -155,7 +155,7 @@ impl Machine {
                         };
                         let written = down.track.write_packet(
                             &rewrite,
-                            &cached.fields,
+                            cached.fields,
                             cached.descriptor,
                             cached.payload,
                             &stamp,

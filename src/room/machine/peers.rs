@@ -227,7 +227,7 @@ impl Machine {
         if down.up == up_key {
             return;
         }
-        let before = std::mem::replace(&mut down.up, None);
+        let before = down.up.take();
         if let Some(up) = before.and_then(|k| self.ups.get_mut(k)) {
             up.leave(down_key);
         }

@@ -31,6 +31,7 @@ pub(super) enum Stream {
 }
 
 /// Session keys of one direction and stream.
+#[allow(clippy::large_enum_variant)] // One for each direction of a transport: no array of them, and no pointer to chase.
 pub(super) enum Cipher {
     /// AEAD_AES_128_GCM or AEAD_AES_256_GCM.
     Gcm { key: LessSafeKey, salt: [u8; 12] },

@@ -401,7 +401,7 @@ mod tests {
 
     #[test]
     fn endless_templates_are_refused() {
-        let mut fields = vec![(0x8000_00, 24), (0x10, 5), (0, 11)];
+        let mut fields = vec![(0x0080_0000, 24), (0x10, 5), (0, 11)];
         fields.extend(std::iter::repeat_n((0, 2), 500));
         assert_eq!(DependencyDescriptor::parse(&pack(&fields), None), None);
     }

@@ -323,10 +323,10 @@ impl Shared {
         match attribute {
             SdpAttribute::IceUfrag(text) => self.ufrag = Some(ice_chars(line, &text, 4)?),
             SdpAttribute::IcePwd(text) => self.pwd = Some(ice_chars(line, &text, 22)?),
-            SdpAttribute::Fingerprint(fingerprint) => {
-                if self.fingerprints.len() < FINGERPRINTS_MAX {
-                    self.fingerprints.push(fingerprint_of(fingerprint));
-                }
+            SdpAttribute::Fingerprint(fingerprint)
+                if self.fingerprints.len() < FINGERPRINTS_MAX =>
+            {
+                self.fingerprints.push(fingerprint_of(fingerprint));
             }
             SdpAttribute::Setup(setup) => self.setup = Some(setup_of(setup)),
             SdpAttribute::Sendrecv => self.direction = Some(SdpDirection::SendRecv),
