@@ -4,7 +4,6 @@
 //! `cargo bench --bench shard`. The clients are those of the simulation: real ICE, DTLS and SRTP; nothing is sent.
 
 #[path = "../tests/support/mod.rs"]
-#[allow(dead_code)]
 mod support;
 
 #[path = "../tests/sim/client.rs"]

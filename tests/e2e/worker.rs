@@ -213,7 +213,8 @@ impl Worker {
             }
             Control::Replay(count) => {
                 let from = self.history.len().saturating_sub(count);
-                for datagram in self.history[from..].to_vec() {
+                let recent = self.history[from..].to_vec();
+                for datagram in recent {
                     self.send(&datagram).await;
                 }
             }
@@ -708,5 +709,5 @@ fn ntp_now() -> u64 {
         .duration_since(SystemTime::UNIX_EPOCH)
         .expect("after 1970");
     let seconds = unix.as_secs() + 2_208_988_800;
-    seconds << 32 | (u64::from(unix.subsec_nanos()) << 32) / 1_000_000_000
+    (seconds << 32) | ((u64::from(unix.subsec_nanos()) << 32) / 1_000_000_000)
 }

@@ -388,7 +388,7 @@ impl FakeClient {
         let mut request = vec![0; 256];
         let len = stun::write_binding_request(
             &mut request,
-            &id.into(),
+            &id,
             &username,
             remote.pwd.as_bytes(),
             0x6E00_01FF,
