@@ -130,31 +130,9 @@ fn config_with(extra: &str) -> String {
     known + &rest
 }
 
-#[test]
-fn faults_of_the_configuration_are_named_with_their_cure() {
-    let scratch = Scratch::new("config");
-    let no_key = scratch.file(
-        "not-a-key.pem",
-        "-----BEGIN NONSENSE-----\nAAAA\n-----END NONSENSE-----\n",
-    );
-    let certificate =
-        rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).expect("certificate");
-    let certificate = scratch.file("cert.pem", &certificate.cert.pem());
-    let other =
-        rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).expect("certificate");
-    let other_key = scratch.file("other.pem", &other.signing_key.serialize_pem());
-    let missing = scratch
-        .0
-        .join("nowhere.pem")
-        .to_str()
-        .expect("UTF-8")
-        .to_owned();
-    let specs = scratch.0.join("rooms");
-    fs::create_dir_all(&specs).expect("a directory");
-    fs::write(specs.join("bad.yaml"), "kind: Room\nid: [\n").expect("a file");
-    let tls =
-        |cert: &str, key: &str| format!("[public]\ntls_cert = \"{cert}\"\ntls_key = \"{key}\"\n");
-    let table: Vec<(String, Vec<&str>)> = vec![
+/// Faults a key has by itself, and what the message must name.
+fn faults_of_keys() -> Vec<(String, Vec<&'static str>)> {
+    vec![
         (
             "[media]\nudp_prot = 5\n".to_owned(),
             vec!["udp_prot", "udp_port"],
@@ -182,13 +160,6 @@ fn faults_of_the_configuration_are_named_with_their_cure() {
             "[timeouts]\nidle_timeout_ms = 10\n".to_owned(),
             vec!["idle_timeout_ms", "ping_interval_ms"],
         ),
-        (tls(&missing, &missing), vec!["nowhere.pem", "cure"]),
-        (tls(&certificate, &no_key), vec!["not-a-key.pem", "cure"]),
-        (tls(&certificate, &other_key), vec!["cure"]),
-        (
-            format!("[rooms]\nspecs = \"{}\"\n", specs.display()),
-            vec!["bad.yaml"],
-        ),
         (
             "[rooms]\nspecs = \"/does/not/exist\"\n".to_owned(),
             vec!["/does/not/exist", "cure"],
@@ -197,7 +168,43 @@ fn faults_of_the_configuration_are_named_with_their_cure() {
             "[public]\nlisten = \"192.0.2.77:1\"\n".to_owned(),
             vec!["public.listen", "192.0.2.77", "cure"],
         ),
-    ];
+    ]
+}
+
+#[test]
+fn faults_of_the_configuration_are_named_with_their_cure() {
+    let scratch = Scratch::new("config");
+    let no_key = scratch.file(
+        "not-a-key.pem",
+        "-----BEGIN NONSENSE-----\nAAAA\n-----END NONSENSE-----\n",
+    );
+    let certificate =
+        rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).expect("certificate");
+    let certificate = scratch.file("cert.pem", &certificate.cert.pem());
+    let other =
+        rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).expect("certificate");
+    let other_key = scratch.file("other.pem", &other.signing_key.serialize_pem());
+    let missing = scratch
+        .0
+        .join("nowhere.pem")
+        .to_str()
+        .expect("UTF-8")
+        .to_owned();
+    let specs = scratch.0.join("rooms");
+    fs::create_dir_all(&specs).expect("a directory");
+    fs::write(specs.join("bad.yaml"), "kind: Room\nid: [\n").expect("a file");
+    let tls =
+        |cert: &str, key: &str| format!("[public]\ntls_cert = \"{cert}\"\ntls_key = \"{key}\"\n");
+    let mut table = faults_of_keys();
+    table.extend([
+        (tls(&missing, &missing), vec!["nowhere.pem", "cure"]),
+        (tls(&certificate, &no_key), vec!["not-a-key.pem", "cure"]),
+        (tls(&certificate, &other_key), vec!["cure"]),
+        (
+            format!("[rooms]\nspecs = \"{}\"\n", specs.display()),
+            vec!["bad.yaml"],
+        ),
+    ]);
     for (extra, words) in table {
         if extra.contains("65535")
             && std::thread::available_parallelism().map_or(1, usize::from) < 3

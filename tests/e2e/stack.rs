@@ -224,18 +224,13 @@ impl Secured {
     }
 }
 
-/// Shakes hands as DTLS client and checks the server's fingerprint.
-///
-/// # Errors
-/// Text for a failed assertion.
-pub async fn handshake(
-    link: Arc<DtlsLink>,
+/// What we are as DTLS client: our certificate, and the only one the server may have.
+fn dtls_config(
     identity: &Identity,
-    server_fingerprint: &str,
+    expected: String,
     profiles: Vec<SrtpProtectionProfile>,
-) -> Result<Secured, String> {
-    let expected = server_fingerprint.to_owned();
-    let config = DtlsConfig {
+) -> DtlsConfig {
+    DtlsConfig {
         certificates: vec![identity.certificate.clone()],
         srtp_protection_profiles: profiles,
         insecure_skip_verify: true,
@@ -249,11 +244,14 @@ pub async fn handshake(
         })),
         extended_master_secret: dtls::config::ExtendedMasterSecretType::Require,
         ..Default::default()
-    };
-    let conn = DTLSConn::new(link, config, true, None)
-        .await
-        .map_err(|e| e.to_string())?;
-    let (profile, ours, name) = match conn.selected_srtpprotection_profile() {
+    }
+}
+
+/// A negotiated profile as the SRTP crate, our own SRTP and browsers name it.
+fn names_of(
+    negotiated: SrtpProtectionProfile,
+) -> Result<(ProtectionProfile, SrtpProfile, &'static str), String> {
+    Ok(match negotiated {
         SrtpProtectionProfile::Srtp_Aead_Aes_128_Gcm => (
             ProtectionProfile::AeadAes128Gcm,
             SrtpProfile::AeadAes128Gcm,
@@ -270,7 +268,25 @@ pub async fn handshake(
             "AES_CM_128_HMAC_SHA1_80",
         ),
         other => return Err(format!("SRTP profile {other:?}")),
-    };
+    })
+}
+
+/// Shakes hands as DTLS client and checks the server's fingerprint.
+///
+/// # Errors
+/// Text for a failed assertion.
+pub async fn handshake(
+    link: Arc<DtlsLink>,
+    identity: &Identity,
+    server_fingerprint: &str,
+    profiles: Vec<SrtpProtectionProfile>,
+) -> Result<Secured, String> {
+    let expected = server_fingerprint.to_owned();
+    let config = dtls_config(identity, expected, profiles);
+    let conn = DTLSConn::new(link, config, true, None)
+        .await
+        .map_err(|e| e.to_string())?;
+    let (profile, ours, name) = names_of(conn.selected_srtpprotection_profile())?;
     let mut config = webrtc_srtp::config::Config {
         profile,
         ..Default::default()
