@@ -54,7 +54,7 @@ step() {
 
 docs() { RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --locked --document-private-items; }
 deny() { cargo deny --locked check licenses bans sources; }
-fuzz_check() { cargo check --manifest-path fuzz/Cargo.toml --target-dir "$TARGET/fuzz-check"; }
+fuzz_check() { cargo check --manifest-path fuzz/Cargo.toml --target-dir "$TARGET"; }
 browser() { (cd tests/browser && npm test --silent); }
 interop() { tests/interop/run.sh; }
 # What is done when a build failed: the steps that need it are failures, not silence.
