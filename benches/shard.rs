@@ -25,7 +25,6 @@ use std::hint::black_box;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use colchis::time::Time;
 use colchis::transmit::TransmitQueue;
 use colchis::transport::srtp::{MasterKey, Outbound, SrtpProfile};
 use colchis::wire::rtp::RtpHeader;
@@ -189,5 +188,4 @@ fn main() {
             ns / floor
         );
     }
-    let _ = Time::ZERO;
 }

@@ -159,16 +159,13 @@ impl Shard {
         self.close_if_empty(room_id);
     }
 
-    /// Runs `act` on a room behind a panic guard; `None` when there is no such room, or no more.
-    fn with_room<T>(
-        &mut self,
+    /// The rooms, and beside them everything they may touch.
+    fn split<'a>(
+        &'a mut self,
         now: Time,
-        tx: &mut TransmitQueue,
-        id: &RoomId,
-        act: impl FnOnce(&mut Room, &mut Context<'_>) -> T,
-    ) -> Option<T> {
-        let room = self.rooms.get_mut(id)?;
-        let mut cx = Context {
+        tx: &'a mut TransmitQueue,
+    ) -> (&'a mut BTreeMap<RoomId, Room>, Context<'a>) {
+        let cx = Context {
             now,
             shard: self.id,
             config: &self.config,
@@ -178,6 +175,19 @@ impl Shard {
             tx,
             counters: &mut self.counters,
         };
+        (&mut self.rooms, cx)
+    }
+
+    /// Runs `act` on a room behind a panic guard; `None` when there is no such room, or no more.
+    fn with_room<T>(
+        &mut self,
+        now: Time,
+        tx: &mut TransmitQueue,
+        id: &RoomId,
+        act: impl FnOnce(&mut Room, &mut Context<'_>) -> T,
+    ) -> Option<T> {
+        let (rooms, mut cx) = self.split(now, tx);
+        let room = rooms.get_mut(id)?;
         // The room is thrown away after a panic, and every slab operation of the machine is complete in itself.
         match catch_unwind(AssertUnwindSafe(|| act(room, &mut cx))) {
             Ok(value) => Some(value),
@@ -192,18 +202,9 @@ impl Shard {
     fn close_panicked(&mut self, now: Time, tx: &mut TransmitQueue, id: &RoomId) {
         tracing::error!(room = %id, "a fault in this room's code; the room is closed, others go on");
         self.counters.rooms_panicked += 1;
-        let Some(mut room) = self.rooms.remove(id) else {
+        let (rooms, mut cx) = self.split(now, tx);
+        let Some(mut room) = rooms.remove(id) else {
             return;
-        };
-        let mut cx = Context {
-            now,
-            shard: self.id,
-            config: &self.config,
-            machine: &mut self.machine,
-            rng: &mut self.rng,
-            events: &mut self.events,
-            tx,
-            counters: &mut self.counters,
         };
         let closed = catch_unwind(AssertUnwindSafe(|| {
             room.close(CloseReason::InternalError, &mut cx);
