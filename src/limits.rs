@@ -26,6 +26,9 @@ pub const STUN_BYTES_MAX: usize = 548;
 pub const STUN_ATTRIBUTES_MAX: usize = 32;
 /// Validated remote addresses per peer. More: `stun_too_many_addresses`.
 pub const ICE_REMOTE_ADDRESSES_MAX: usize = 8;
+/// An address is its peer's alone for this long after each of its checks, ms; a check of another peer from there is
+/// dropped as `stun_address_taken`. More than clients leave between two checks (RFC 7675 section 5.1: 4 to 6 s).
+pub const ICE_ADDRESS_OWNED_MS: u64 = 7_000;
 /// Remote candidates kept from signalling (ICE-lite never dials them). More: ignored.
 pub const ICE_CANDIDATES_MAX: usize = 64;
 /// Local ufrags a peer owns at a time (current and one being restarted to).
@@ -62,6 +65,8 @@ pub const DTLS_HANDSHAKES_PER_S: u32 = 200;
 pub const SSRCS_PER_PEER_MAX: usize = 32;
 /// SSRCs we send to one peer with a roll-over counter (media and RTX of each DownTrack). More: `too_many_ssrcs`.
 pub const SEND_SSRCS_MAX: usize = 8192;
+/// SSRCs ever given out on one transport; none may come twice under its keys. More: the member gets a fresh peer.
+pub const USED_SSRCS_MAX: usize = 65_536;
 /// Replay window, packets (RFC 3711 section 3.3.2 asks for at least 64). As long as retransmissions may come late.
 pub const REPLAY_WINDOW: usize = 1024;
 /// Header extension elements we walk per packet. More: `rtp_malformed`.
@@ -118,6 +123,13 @@ pub const CONSENT_TIMEOUT_MS: u64 = 30_000;
 pub const ROOMS_PER_SHARD_MAX: usize = 4096;
 /// Members of one room. More: joins are refused.
 pub const MEMBERS_PER_ROOM_MAX: usize = 1024;
+/// Peers a member is given within [`FRESH_PEERS_PERIOD_S`] in place of ones that failed, lost consent or were closed by
+/// its client. More: the member is closed as `Evicted`.
+pub const FRESH_PEERS_MAX: u32 = 8;
+/// See [`FRESH_PEERS_MAX`], s.
+pub const FRESH_PEERS_PERIOD_S: u64 = 60;
+/// Times a client is asked again for a description that was refused. More: it stays without until it reconnects.
+pub const DESCRIPTION_TRIES_MAX: u32 = 3;
 /// m-sections of one session description. More: the description is refused.
 pub const SDP_MEDIA_MAX: usize = 1024;
 /// Bytes of a session description. More: the description is refused.

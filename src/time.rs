@@ -58,6 +58,38 @@ impl Sub<Duration> for Time {
     }
 }
 
+/// At most `max` admissions in any window of `period` that starts with an admission.
+#[derive(Debug, Clone)]
+pub struct RateWindow {
+    max: u32,
+    period: Duration,
+    start: Time,
+    used: u32,
+}
+
+impl RateWindow {
+    /// A window nobody used yet.
+    pub const fn new(max: u32, period: Duration) -> RateWindow {
+        RateWindow {
+            max,
+            period,
+            start: Time::ZERO,
+            used: 0,
+        }
+    }
+
+    /// Whether one more is admitted at `now`; counts it if so.
+    pub fn admit(&mut self, now: Time) -> bool {
+        if self.used == 0 || now.since(self.start) >= self.period {
+            self.start = now;
+            self.used = 0;
+        }
+        let admitted = self.used < self.max;
+        self.used += u32::from(admitted);
+        admitted
+    }
+}
+
 /// The one link between [`Time`] and the outside: what the clocks said when [`Time::ZERO`] was now.
 #[derive(Debug, Clone, Copy)]
 pub struct Anchor {
@@ -104,6 +136,15 @@ mod tests {
         for us in [0, 1, 999_999, 1_000_000, 86_400_000_001] {
             assert!(us - ntp_to_micros(micros_to_ntp(us)) <= 1, "{us}");
         }
+    }
+
+    #[test]
+    fn a_window_admits_its_number_and_then_the_next_begins() {
+        let mut window = RateWindow::new(2, Duration::from_secs(10));
+        let admitted = |window: &mut RateWindow, ms| window.admit(Time::from_millis(ms));
+        assert!(admitted(&mut window, 0) && admitted(&mut window, 9_000));
+        assert!(!admitted(&mut window, 9_999));
+        assert!(admitted(&mut window, 10_000));
     }
 
     #[test]

@@ -168,6 +168,13 @@ impl IceAgent {
                     .any(|v| v.address == address))
     }
 
+    /// When the last valid check from `address` came.
+    pub fn last_check(&self, address: SocketAddr) -> Option<Time> {
+        let mut addresses = self.addresses.iter().flatten();
+        let validated = addresses.find(|v| v.address == address)?;
+        Some(validated.last_check)
+    }
+
     /// Every validated address.
     pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> + '_ {
         self.addresses.iter().flatten().map(|v| v.address)

@@ -17,7 +17,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::error::DropReason;
-use crate::limits::TRANSPORT_EVENTS_MAX;
+use crate::limits::{ICE_ADDRESS_OWNED_MS, TRANSPORT_EVENTS_MAX};
 use crate::time::Time;
 use crate::transmit::TransmitQueue;
 use crate::wire::rtcp::TransportFeedback;
@@ -27,6 +27,8 @@ use dtls::{DtlsContext, DtlsEvent, DtlsFailure, DtlsRole, DtlsSession, Fingerpri
 use ice::{IceAgent, IceCheck, IceCredentials, IceEvent};
 use srtp::{Inbound, Outbound, SrtpKeys, SrtpProfile, rtp_header_len};
 use twcc::{TwccReceiver, TwccReport, TwccSender, round_trip_of_report};
+
+const ADDRESS_OWNED: Duration = Duration::from_millis(ICE_ADDRESS_OWNED_MS);
 
 /// Why a transport will never carry media (again).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -114,6 +116,12 @@ impl Transport {
     /// Every address a check has validated: datagrams from these belong to this transport.
     pub fn remote_addresses(&self) -> impl Iterator<Item = SocketAddr> + '_ {
         self.ice.addresses()
+    }
+
+    /// Whether the last valid check from `address` is so recent that no other peer may claim it.
+    pub fn owns_address(&self, now: Time, address: SocketAddr) -> bool {
+        let last = self.ice.last_check(address);
+        last.is_some_and(|at| now.since(at) < ADDRESS_OWNED)
     }
 
     /// SSRC of the RTCP we send on our own account.
@@ -235,6 +243,13 @@ impl Transport {
     ) -> Result<usize, DropReason> {
         let srtp = self.srtp.as_deref_mut().ok_or(DropReason::SrtpNoKeys)?;
         srtp.outbound.seal_rtp_from(slot, header_len, payload)
+    }
+
+    /// Drops the state of an SSRC that is never sent again; see [`Outbound::forget`].
+    pub fn forget_sent(&mut self, ssrc: u32) {
+        if let Some(srtp) = self.srtp.as_deref_mut() {
+            srtp.outbound.forget(ssrc);
+        }
     }
 
     /// Seals the RTCP compound `slot[..len]` in place; see [`Outbound::seal_rtcp`].

@@ -18,7 +18,7 @@ pub use session::{DtlsEvent, DtlsFailure, DtlsSession};
 use std::time::Duration;
 
 use crate::limits::{DTLS_HANDSHAKES_PER_S, DTLS_POLL_BUFFER_BYTES};
-use crate::time::Time;
+use crate::time::{RateWindow, Time};
 
 use super::srtp::SrtpProfile;
 
@@ -127,7 +127,7 @@ impl DtlsContext {
         DtlsContext {
             provider,
             poll_buffer: vec![0; DTLS_POLL_BUFFER_BYTES].into_boxed_slice(),
-            admission: RateWindow::new(DTLS_HANDSHAKES_PER_S),
+            admission: RateWindow::new(DTLS_HANDSHAKES_PER_S, Duration::from_secs(1)),
         }
     }
 }
@@ -135,35 +135,5 @@ impl DtlsContext {
 impl std::fmt::Debug for DtlsContext {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("DtlsContext").finish_non_exhaustive()
-    }
-}
-
-/// At most `max` admissions in any window of one second that starts with an admission.
-#[derive(Debug, Clone)]
-pub struct RateWindow {
-    max: u32,
-    start: Time,
-    used: u32,
-}
-
-impl RateWindow {
-    /// A window nobody used yet.
-    pub const fn new(max: u32) -> RateWindow {
-        RateWindow {
-            max,
-            start: Time::ZERO,
-            used: 0,
-        }
-    }
-
-    /// Whether one more is admitted at `now`; counts it if so.
-    pub fn admit(&mut self, now: Time) -> bool {
-        if self.used == 0 || now.since(self.start) >= Duration::from_secs(1) {
-            self.start = now;
-            self.used = 0;
-        }
-        let admitted = self.used < self.max;
-        self.used += u32::from(admitted);
-        admitted
     }
 }

@@ -14,13 +14,11 @@ use crate::limits::{
     DTLS_DATAGRAM_BYTES_MIN, DTLS_FINGERPRINTS_MAX, DTLS_HANDSHAKE_BYTES_MAX,
     DTLS_HANDSHAKE_DATAGRAMS_MAX, DTLS_HANDSHAKE_DEADLINE_MS, DTLS_LATE_HANDSHAKE_PER_S,
 };
-use crate::time::Time;
+use crate::time::{RateWindow, Time};
 
 use super::super::srtp::SrtpKeys;
-use super::records::{HANDSHAKE, Record, records, starts_with_client_hello};
-use super::{
-    Dtls, DtlsContext, DtlsError, DtlsOutput, DtlsRole, DtlsVersion, Fingerprint, RateWindow,
-};
+use super::records::{HANDSHAKE, Record, belongs_to_handshake, records, starts_with_client_hello};
+use super::{Dtls, DtlsContext, DtlsError, DtlsOutput, DtlsRole, DtlsVersion, Fingerprint};
 
 const DEADLINE: Duration = Duration::from_millis(DTLS_HANDSHAKE_DEADLINE_MS);
 /// An active side whose attempt failed tries again after this.
@@ -50,6 +48,11 @@ pub enum DtlsFailure {
         "peer negotiated no SRTP profile we speak; it must offer use_srtp with AES-GCM or AES-CM-SHA1-80"
     )]
     NoSrtpProfile,
+    /// A handshake broke, and the peer has not begun another.
+    #[error(
+        "a DTLS handshake broke and the peer began no other within {DTLS_HANDSHAKE_DEADLINE_MS} ms"
+    )]
+    Abandoned,
     /// Too many tries failed.
     #[error(
         "{DTLS_ATTEMPTS_MAX} DTLS handshakes failed within {DTLS_HANDSHAKE_DEADLINE_MS} ms; the peer may lack ECDSA or extended master secret"
@@ -114,6 +117,8 @@ pub struct DtlsSession {
     attempts_total: u64,
     late_handshakes: RateWindow,
     retry_at: Option<Time>,
+    /// When a broken handshake that the peer has not begun again is a failure.
+    abandoned_at: Option<Time>,
     clock: Time,
     /// A session was connected, whatever became of its object since.
     ever_connected: bool,
@@ -129,8 +134,9 @@ impl DtlsSession {
             state: State::Idle,
             attempts: [None; DTLS_ATTEMPTS_MAX as usize],
             attempts_total: 0,
-            late_handshakes: RateWindow::new(DTLS_LATE_HANDSHAKE_PER_S),
+            late_handshakes: RateWindow::new(DTLS_LATE_HANDSHAKE_PER_S, Duration::from_secs(1)),
             retry_at: None,
+            abandoned_at: None,
             clock: Time::ZERO,
             ever_connected: false,
         }
@@ -198,9 +204,6 @@ impl DtlsSession {
         self.expire(now);
         match &self.state {
             State::Ended => return Err(DropReason::DtlsDead),
-            State::Open(connection) if connection.connected => {
-                return self.handle_connected(now, datagram, context, send);
-            }
             State::Open(_) => {}
             State::Idle => {
                 // Only the peer's first message is worth an object, and only once we know whom to expect.
@@ -219,7 +222,7 @@ impl DtlsSession {
             self.give_up(now, Fault::Broken);
             return Err(DropReason::DtlsGuard);
         }
-        Ok(self.advance(now, datagram, context, send))
+        self.pass_records(now, datagram, context, send)
     }
 
     /// Runs due timers: retransmissions, the deadline, a new try of the active side.
@@ -235,6 +238,9 @@ impl DtlsSession {
             self.retry_at = None;
             return self.start(now, context, send);
         }
+        if self.abandoned_at.is_some_and(|at| at <= now) {
+            return self.give_up(now, Fault::Final(DtlsFailure::Abandoned));
+        }
         match &self.state {
             State::Open(c) if c.timer.is_some_and(|at| at <= now) => {
                 self.advance(now, &[], context, send)
@@ -249,7 +255,10 @@ impl DtlsSession {
             State::Open(c) => (c.timer, (!c.connected).then(|| c.started + DEADLINE)),
             _ => (None, None),
         };
-        [timer, deadline, self.retry_at].into_iter().flatten().min()
+        [timer, deadline, self.retry_at, self.abandoned_at]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Says goodbye to the peer if there is a session, and ends.
@@ -267,6 +276,7 @@ impl DtlsSession {
         }
         self.replace_state(State::Ended);
         self.retry_at = None;
+        self.abandoned_at = None;
     }
 
     /// Time as the library may see it: never backwards.
@@ -303,6 +313,7 @@ impl DtlsSession {
             return Err(DropReason::DtlsRate);
         }
         *free = Some(now);
+        self.abandoned_at = None;
         self.attempts_total += 1;
         let seed = self.seed ^ self.attempts_total.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let provider = &context.provider;
@@ -331,6 +342,9 @@ impl DtlsSession {
         let State::Open(c) = &mut self.state else {
             return false;
         };
+        if c.connected {
+            return true;
+        }
         c.datagrams += 1;
         c.bytes = c
             .bytes
@@ -338,40 +352,46 @@ impl DtlsSession {
         c.datagrams <= DTLS_HANDSHAKE_DATAGRAMS_MAX && c.bytes <= DTLS_HANDSHAKE_BYTES_MAX
     }
 
-    /// Lets through what a connected session may hear.
-    fn handle_connected(
+    /// Gives the library the records of `datagram` that it may hear now, one by one.
+    fn pass_records(
         &mut self,
         now: Time,
         datagram: &[u8],
         context: &mut DtlsContext,
         send: &mut dyn FnMut(&[u8]),
     ) -> Result<Option<DtlsEvent>, DropReason> {
-        let State::Open(connection) = &self.state else {
-            return Err(DropReason::DtlsDead);
-        };
-        let version = connection.object.version();
-        let mut event = None;
-        let mut passed = false;
+        let mut passed = Err(DropReason::DtlsGuard);
         for record in records(datagram).take(RECORDS_PER_DATAGRAM) {
-            if !self.may_pass(now, version, &record) {
+            let State::Open(connection) = &self.state else {
+                break;
+            };
+            let may_pass = if connection.connected {
+                let version = connection.object.version();
+                self.may_pass_connected(now, version, &record)
+            } else {
+                belongs_to_handshake(&record)
+            };
+            if !may_pass {
                 continue;
             }
-            passed = true;
-            event = self.advance(now, record.bytes(), context, send);
-            if event.is_some() || matches!(self.state, State::Ended) {
+            let event = self.advance(now, record.bytes(), context, send);
+            let done = event.is_some();
+            passed = Ok(event);
+            if done {
                 break;
             }
         }
-        if passed {
-            Ok(event)
-        } else {
-            Err(DropReason::DtlsGuard)
-        }
+        passed
     }
 
     /// Whether a connected session may hear `record`: protected ones, and in DTLS 1.2 a few retransmitted handshake
     /// records, so that a client that lost our last flight gets it again.
-    fn may_pass(&mut self, now: Time, version: Option<DtlsVersion>, record: &Record<'_>) -> bool {
+    fn may_pass_connected(
+        &mut self,
+        now: Time,
+        version: Option<DtlsVersion>,
+        record: &Record<'_>,
+    ) -> bool {
         match (version, record) {
             (Some(DtlsVersion::V13), Record::Unified { .. }) => true,
             (Some(DtlsVersion::V13), _) | (_, Record::Unified { .. }) => false,
@@ -457,14 +477,17 @@ impl DtlsSession {
             }
             Fault::Broken => {
                 self.replace_state(State::Idle);
-                if self.role == Some(DtlsRole::Active) {
-                    self.retry_at = Some(now + RETRY);
+                // Only the active side can begin again by itself.
+                match self.role {
+                    Some(DtlsRole::Active) => self.retry_at = Some(now + RETRY),
+                    _ => self.abandoned_at = Some(now + DEADLINE),
                 }
                 None
             }
             Fault::Final(failure) => {
                 self.replace_state(State::Ended);
                 self.retry_at = None;
+                self.abandoned_at = None;
                 Some(DtlsEvent::Failed(failure))
             }
         }

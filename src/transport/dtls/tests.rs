@@ -321,14 +321,22 @@ fn guard3_datagrams_and_bytes_of_a_handshake_are_bounded() {
         let mut link = Link::new(false, 0);
         let hello = record(22, 0, 0, &handshake(1, 0, 200, 0, &[0xaa; 100]));
         assert_eq!(link.server.feed(ms(1), &hello), Ok(()));
-        let junk = record(23, 7, 0, &vec![0; len - HEADER_BYTES]);
+        // A fragment of a message that is not expected yet.
+        let body = vec![0; len - HEADER_BYTES - 12];
+        let total = (len as u16).to_be_bytes();
+        let size = (body.len() as u16).to_be_bytes();
+        let mut message = vec![
+            11, 0, total[0], total[1], 0, 9, 0, 0, 0, 0, size[0], size[1],
+        ];
+        message.extend(body);
+        let junk = record(22, 0, 0, &message);
         let taken = (0..200)
             .take_while(|_| link.server.feed(ms(1), &junk).is_ok())
             .count();
         assert!(taken < most, "{taken} datagrams of {len}");
         assert!(
-            link.server.session.poll_timeout().is_none(),
-            "the object is gone"
+            link.server.session.poll_timeout() >= Some(ms(DTLS_HANDSHAKE_DEADLINE_MS)),
+            "the object and its timers are gone"
         );
         assert!(link.run(2000), "a fresh object serves the honest client");
     }
@@ -360,7 +368,53 @@ fn guard3_the_deadline_ends_an_attempt() {
     for now in (1000..=1000 + DTLS_HANDSHAKE_DEADLINE_MS).step_by(500) {
         link.server.timeout(ms(now));
     }
+    let gone = ms(1000 + DTLS_HANDSHAKE_DEADLINE_MS);
+    assert!(
+        link.server.session.poll_timeout() > Some(gone),
+        "the object and its timers are gone"
+    );
+}
+
+#[test]
+fn guard3_a_broken_handshake_that_nobody_begins_again_fails() {
+    let mut link = Link::new(false, 0);
+    let hello = record(22, 0, 0, &handshake(1, 0, 200, 0, &[0xaa; 100]));
+    assert_eq!(link.server.feed(ms(1000), &hello), Ok(()));
+    for now in (1000..=1000 + 2 * DTLS_HANDSHAKE_DEADLINE_MS).step_by(500) {
+        link.server.timeout(ms(now));
+    }
+    // The owner gives the peer a fresh transport; without this it would wait for ever.
+    assert_eq!(link.server.failure(), Some(DtlsFailure::Abandoned));
     assert_eq!(link.server.session.poll_timeout(), None);
+}
+
+#[test]
+fn guard5_rubbish_does_not_disturb_a_handshake() {
+    for dtls13 in [false, true] {
+        let mut link = Link::new(dtls13, 0);
+        link.client.start(ms(link.now));
+        let mut noise = 1u64;
+        for _ in 0..60 {
+            for first in [20, 21, 22, 23, 25] {
+                noise = noise
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1);
+                let mut junk = noise.to_be_bytes().repeat(12);
+                junk[0] = first;
+                let _ = link.server.feed(ms(link.now), &junk);
+            }
+            let _ = link.server.feed(ms(link.now), &fatal_alert(0));
+            link.carry();
+            link.now += 50;
+            link.client.timeout(ms(link.now));
+            link.server.timeout(ms(link.now));
+        }
+        assert!(
+            link.client.keys().is_some() && link.server.keys().is_some(),
+            "DTLS 1.3: {dtls13}"
+        );
+        assert_eq!(link.server.events.len(), 1);
+    }
 }
 
 #[test]

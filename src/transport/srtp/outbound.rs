@@ -92,6 +92,13 @@ impl Outbound {
         Ok(total)
     }
 
+    /// Drops the state of `ssrc`. The caller never sends it again: its indices would count as unused.
+    pub fn forget(&mut self, ssrc: u32) {
+        if let Ok(at) = self.streams.binary_search_by_key(&ssrc, |s| s.ssrc) {
+            self.streams.remove(at);
+        }
+    }
+
     /// SSRCs with state.
     pub fn ssrc_count(&self) -> usize {
         self.streams.len()
