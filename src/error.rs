@@ -41,6 +41,8 @@ drop_reasons! {
     StunUnexpected => "stun_unexpected",
     /// More remote addresses than a peer may have.
     StunTooManyAddresses => "stun_too_many_addresses",
+    /// A check from an address that another peer has just validated as its own.
+    StunAddressTaken => "stun_address_taken",
     /// DTLS record refused by the guards before the library saw it.
     DtlsGuard => "dtls_guard",
     /// DTLS of a session that has ended or failed.

@@ -17,8 +17,9 @@ pub(super) const STATS_SCRAPE_INTERVAL_MS: u32 = 1000;
 impl Room {
     /// Sends every member what it has yet to be told.
     pub(super) fn announce_all(&mut self, cx: &mut Context<'_>) {
-        let decodable = self.decodable_by_source();
-        self.mark_undecodable(&decodable);
+        for peer in self.members.values_mut().filter_map(|m| m.peer.as_mut()) {
+            peer.mark_undecodable();
+        }
         let ids: Vec<MemberId> = self.members.keys().cloned().collect();
         for id in &ids {
             self.announce(id, cx);
@@ -136,18 +137,15 @@ fn describe_unannounced(peer: &mut Peer) -> Vec<Track> {
 
 /// Patches of announced tracks that changed or are echoed, marked as told.
 fn patches(peer: &mut Peer) -> Vec<PeerUpdate> {
-    let mut out = Vec::new();
     let echo = std::mem::take(&mut peer.echo);
-    let sends = peer
-        .sends
-        .iter_mut()
-        .map(|(id, t)| (*id, t.truth(), &mut t.told));
-    let recvs = peer
-        .recvs
-        .iter_mut()
-        .map(|(id, t)| (*id, t.truth(), &mut t.told));
-    for (id, truth, told) in sends.chain(recvs) {
-        let Some(known) = told.as_mut() else {
+    let mut ids = std::mem::take(&mut peer.changed);
+    ids.extend(&echo);
+    let mut out = Vec::new();
+    for id in ids {
+        let sent = peer.sends.get_mut(&id).map(|t| (t.truth(), &mut t.told));
+        let received = peer.recvs.get_mut(&id).map(|t| (t.truth(), &mut t.told));
+        // A track that is gone is told by `removed`, one that is not announced yet with its negotiation.
+        let Some((truth, Some(known))) = sent.or(received) else {
             continue;
         };
         let update = if echo.contains(&id) {

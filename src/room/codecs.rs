@@ -1,15 +1,8 @@
 //! Which codecs every receiver of a source can decode, so that publishers are never negotiated to others.
 
-use std::collections::BTreeMap;
-
 use crate::bus::client::{Capabilities, Codec};
-use crate::id::MemberId;
-use crate::room::Room;
-use crate::room::model::{Phase, Source};
+use crate::room::model::{Peer, Phase};
 use crate::wire::codec::CodecKind;
-
-/// Codecs decodable by all receivers, by publisher and source. A source nobody receives is not in it.
-pub type Decodable = BTreeMap<(MemberId, Source), CodecSet>;
 
 /// A set of codecs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,44 +51,29 @@ pub fn decodes(capabilities: &Capabilities) -> CodecSet {
     CodecSet(video.0 | known(&capabilities.audio_rx).0).with(CodecKind::Opus)
 }
 
-impl Room {
-    /// Codecs that all receivers of each source can decode.
-    pub(super) fn decodable_by_source(&self) -> Decodable {
-        let mut out = Decodable::new();
-        for member in self.members.values() {
-            let can = decodes(&member.capabilities);
-            for recv in member.peer.iter().flat_map(|p| p.recvs.values()) {
-                out.entry((recv.publisher.clone(), recv.source.clone()))
-                    .and_modify(|set| *set = set.intersect(can))
-                    .or_insert(can);
-            }
+impl Peer {
+    /// A publisher negotiated to a codec that a receiver cannot decode has to negotiate again.
+    pub(super) fn mark_undecodable(&mut self) {
+        if self.phase != Phase::Stable {
+            return;
         }
-        out
-    }
-
-    /// Publishers negotiated to a codec that a receiver cannot decode have to negotiate again.
-    pub(super) fn mark_undecodable(&mut self, decodable: &Decodable) {
-        for (id, member) in &mut self.members {
-            let Some(peer) = member.peer.as_mut().filter(|p| p.phase == Phase::Stable) else {
-                continue;
+        let undecodable = self.sends.iter().any(|(track_id, send)| {
+            let kept = |kind| send.receivers.is_empty() || send.decodable.contains(kind);
+            let Some(track) = self.negotiation.track(*track_id) else {
+                return false;
             };
-            let undecodable = peer.sends.iter().any(|(track_id, send)| {
-                let limit = decodable.get(&(id.clone(), send.source.clone()));
-                let kept = |kind| limit.is_none_or(|set| set.contains(kind));
-                let Some(track) = peer.negotiation.track(*track_id) else {
-                    return false;
-                };
-                // With nothing in common, negotiating again would change nothing.
-                track.codecs.iter().any(|c| kept(c.format.kind()))
-                    && !track.codecs.iter().all(|c| kept(c.format.kind()))
-            });
-            peer.renegotiate |= undecodable;
-        }
+            // With nothing in common, negotiating again would change nothing.
+            track.codecs.iter().any(|c| kept(c.format.kind()))
+                && !track.codecs.iter().all(|c| kept(c.format.kind()))
+        });
+        self.renegotiate |= undecodable;
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     fn capabilities(names: &[&str]) -> Capabilities {

@@ -2,16 +2,23 @@
 //!
 //! Bad input never ends a room: it is refused, counted by the caller, and told where the protocol has words for it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::bus::client::{Capabilities, CloseReason, Command, Event, TrackPatchCommand};
 use crate::bus::spec::RoomSpec;
 use crate::id::{MemberId, PeerId, SessionId, TrackId};
-use crate::limits::MEMBERS_PER_ROOM_MAX;
+use crate::limits::{
+    DESCRIPTION_TRIES_MAX, FRESH_PEERS_MAX, FRESH_PEERS_PERIOD_S, MEMBERS_PER_ROOM_MAX,
+};
+use crate::room::codecs::decodes;
 use crate::room::model::{Member, Peer, Phase};
 use crate::room::negotiation::{NegotiationError, OfferContext};
 use crate::room::{Context, Room, RoomError};
+use crate::time::RateWindow;
+
+const FRESH_PEERS_PERIOD: Duration = Duration::from_secs(FRESH_PEERS_PERIOD_S);
 
 impl Room {
     /// A checked member comes in, or back.
@@ -31,7 +38,7 @@ impl Room {
             Some(member) => {
                 member.session = Some(session);
                 member.awaits_sync = true;
-                member.capabilities = capabilities;
+                member.decodes = decodes(&capabilities);
                 true
             }
             None if full => return Err(RoomError::Full),
@@ -40,8 +47,9 @@ impl Room {
                     spec: member_spec.clone(),
                     session: Some(session),
                     awaits_sync: false,
-                    capabilities,
+                    decodes: decodes(&capabilities),
                     peer: None,
+                    fresh_peers: RateWindow::new(FRESH_PEERS_MAX, FRESH_PEERS_PERIOD),
                 };
                 self.members.insert(id.clone(), member);
                 false
@@ -79,7 +87,7 @@ impl Room {
             cx.send(session, &self.id, event);
         }
         if let Some(peer) = member.peer {
-            cx.machine.remove_peer(&peer);
+            cx.remove_peer(&peer);
         }
         self.refresh(cx);
     }
@@ -150,21 +158,21 @@ impl Room {
         statuses: &BTreeMap<TrackId, bool>,
         cx: &mut Context<'_>,
     ) -> Result<(), RoomError> {
-        let decodable = self.decodable_by_source();
         let room = self.id.clone();
         let peer = self.peer(id, peer_id)?;
         if peer.phase != Phase::AwaitsOffer {
             return Err(RoomError::NotAsked("an offer"));
         }
         let offer_context = OfferContext {
-            decodable: peer.decodable(id, &decodable),
+            decodable: peer.decodable(),
             fresh_ice: None,
         };
-        let answer = peer
-            .negotiation
-            .handle_offer(&sdp, mids, &offer_context)?
-            .sdp;
+        let answer = match peer.negotiation.handle_offer(&sdp, mids, &offer_context) {
+            Ok(answer) => answer.sdp,
+            Err(error) => return Err(self.refused(id, error, cx)),
+        };
         peer.phase = Phase::Stable;
+        peer.refused = 0;
         take_statuses(peer, statuses);
         if let Some(session) = self.members.get(id).and_then(Member::listener) {
             let applied = Event::LocalDescriptionApplied {
@@ -195,8 +203,11 @@ impl Room {
         if peer.phase != Phase::AwaitsAnswer {
             return Err(RoomError::NotAsked("an answer"));
         }
-        peer.negotiation.handle_answer(&sdp)?;
+        if let Err(error) = peer.negotiation.handle_answer(&sdp) {
+            return Err(self.refused(id, error, cx));
+        }
         peer.phase = Phase::Stable;
+        peer.refused = 0;
         take_statuses(peer, statuses);
         if let Some(session) = self.members.get(id).and_then(Member::listener) {
             let applied = Event::LocalDescriptionApplied {
@@ -212,11 +223,38 @@ impl Room {
     /// A negotiation has ended: set media up, then tell what had to wait.
     fn negotiated(&mut self, id: &MemberId, cx: &mut Context<'_>) {
         self.apply_negotiated(id, cx);
-        self.reconcile(cx);
-        let decodable = self.decodable_by_source();
-        self.mark_undecodable(&decodable);
+        self.reconcile_member(id, cx);
+        if let Some(peer) = self.members.get_mut(id).and_then(|m| m.peer.as_mut()) {
+            peer.mark_undecodable();
+        }
         self.announce(id, cx);
         self.close_failed(cx);
+    }
+
+    /// A description of no use: the client is asked once more, for a client that repeats itself not for ever.
+    fn refused(
+        &mut self,
+        id: &MemberId,
+        error: NegotiationError,
+        cx: &mut Context<'_>,
+    ) -> RoomError {
+        let room = self.id.clone();
+        if let Some(member) = self.members.get_mut(id)
+            && let Some(session) = member.listener()
+            && let Some(peer) = member.peer.as_mut()
+        {
+            peer.refused += 1;
+            let role = peer.running_role();
+            if peer.refused <= DESCRIPTION_TRIES_MAX && role.is_some() {
+                let event = Event::PeerUpdated {
+                    peer_id: peer.id,
+                    updates: Vec::new(),
+                    negotiation_role: role,
+                };
+                cx.send(session, &room, event);
+            }
+        }
+        RoomError::Negotiation(error)
     }
 
     fn update_tracks(
@@ -237,7 +275,15 @@ impl Room {
         }
         // The client waits for the authoritative state of what it asked for, refused or not.
         peer.echo.extend(patches.iter().map(|p| p.id));
-        self.refresh(cx);
+        let mut affected = BTreeSet::from([id.clone()]);
+        for patch in patches {
+            self.spread(id, patch.id, &mut affected);
+        }
+        self.reconcile_member(id, cx);
+        for member in &affected {
+            self.announce(member, cx);
+        }
+        self.close_failed(cx);
         refused
     }
 }
@@ -268,11 +314,5 @@ fn take_statuses(peer: &mut Peer, statuses: &BTreeMap<TrackId, bool>) {
         if let Some(track) = peer.sends.get_mut(id) {
             track.publishing = *publishing;
         }
-    }
-}
-
-impl From<NegotiationError> for RoomError {
-    fn from(error: NegotiationError) -> Self {
-        RoomError::Negotiation(error)
     }
 }

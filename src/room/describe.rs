@@ -1,11 +1,13 @@
 //! Keeps the description consistent: who receives which source, and what every client has yet to be told.
 //!
-//! [`Room::refresh`] is idempotent: it may run after every change and does nothing when nothing changed.
+//! [`Room::refresh`] is idempotent: it may run after every change and does nothing when nothing changed. It looks at
+//! every pair of members, so it is for comings and goings only; a patch touches its own tracks ([`Room::spread`]).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::bus::client::{PeerUpdate, TrackPatchEvent};
 use crate::id::{MemberId, TrackId};
+use crate::room::codecs::CodecSet;
 use crate::room::model::{Member, Peer, RecvTrack, SendTrack, Source, Told};
 use crate::room::{Context, Room};
 
@@ -94,8 +96,13 @@ impl Room {
                     continue;
                 }
                 let known = peer.recv_ids.get(&(publisher.clone(), source.clone()));
-                match known.and_then(|id| peer.recvs.get_mut(id)) {
-                    Some(track) => mirror(track, published),
+                let track = known.and_then(|id| Some((*id, peer.recvs.get_mut(id)?)));
+                match track {
+                    Some((id, track)) => {
+                        if mirror(track, published) {
+                            peer.changed.insert(id);
+                        }
+                    }
                     None => missing.push((publisher.clone(), source.clone(), published.clone())),
                 }
             }
@@ -128,24 +135,139 @@ impl Room {
         }
     }
 
-    /// Writes into every send track who receives it, and whether anybody wants it.
+    /// Writes into every send track who receives it, whether anybody wants it, and what all of them can decode.
     fn refresh_receivers(&mut self) {
-        let mut receivers: BTreeMap<(MemberId, Source), (Vec<MemberId>, bool)> = BTreeMap::new();
+        let mut receivers: BTreeMap<(MemberId, Source), Receivers> = BTreeMap::new();
         for (id, member) in &self.members {
             for recv in member.peer.iter().flat_map(|p| p.recvs.values()) {
                 let key = (recv.publisher.clone(), recv.source.clone());
                 let entry = receivers.entry(key).or_default();
-                entry.0.push(id.clone());
-                entry.1 |= recv.enabled;
+                entry.members.push(id.clone());
+                entry.wanted |= recv.enabled;
+                entry.decodable = entry.decodable.intersect(member.decodes);
             }
         }
         for (id, member) in &mut self.members {
-            for send in member.peer.iter_mut().flat_map(|p| p.sends.values_mut()) {
+            let Some(peer) = member.peer.as_mut() else {
+                continue;
+            };
+            for (track_id, send) in &mut peer.sends {
                 let key = (id.clone(), send.source.clone());
-                let (list, wanted) = receivers.remove(&key).unwrap_or((Vec::new(), true));
-                send.receivers = list;
-                send.wanted = wanted;
+                let found = receivers.remove(&key).unwrap_or_default();
+                let wanted = found.wanted || found.members.is_empty();
+                send.decodable = found.decodable;
+                if send.receivers != found.members || send.wanted != wanted {
+                    send.receivers = found.members;
+                    send.wanted = wanted;
+                    peer.changed.insert(*track_id);
+                }
             }
+        }
+    }
+
+    /// Carries a patch of `track` of `id` to the other side: to every receiver, or to the publisher.
+    pub(super) fn spread(
+        &mut self,
+        id: &MemberId,
+        track: TrackId,
+        affected: &mut BTreeSet<MemberId>,
+    ) {
+        let Some(peer) = self.members.get(id).and_then(|m| m.peer.as_ref()) else {
+            return;
+        };
+        if let Some(send) = peer.sends.get(&track) {
+            let published = Published {
+                enabled: send.enabled,
+                muted: send.muted,
+                required: send.required,
+            };
+            let key = (id.clone(), send.source.clone());
+            for receiver in send.receivers.clone() {
+                self.spread_to_receiver(&receiver, &key, &published);
+                affected.insert(receiver);
+            }
+        } else if let Some(recv) = peer.recvs.get(&track) {
+            let (publisher, source) = (recv.publisher.clone(), recv.source.clone());
+            self.spread_to_publisher(&publisher, &source);
+            affected.insert(publisher);
+        }
+    }
+
+    fn spread_to_receiver(
+        &mut self,
+        receiver: &MemberId,
+        key: &(MemberId, Source),
+        published: &Published,
+    ) {
+        let Some(peer) = self.members.get_mut(receiver).and_then(|m| m.peer.as_mut()) else {
+            return;
+        };
+        let Some(track_id) = peer.recv_ids.get(key).copied() else {
+            return;
+        };
+        if let Some(recv) = peer.recvs.get_mut(&track_id)
+            && mirror(recv, published)
+        {
+            peer.changed.insert(track_id);
+        }
+    }
+
+    /// Whether anybody still wants `source` of `publisher`.
+    fn spread_to_publisher(&mut self, publisher: &MemberId, source: &Source) {
+        let key = (publisher.clone(), source.clone());
+        let wants = |member: &Member| {
+            let peer = member.peer.as_ref()?;
+            Some(peer.recvs.get(peer.recv_ids.get(&key)?)?.enabled)
+        };
+        let send = self.send_track(publisher, source);
+        let receivers = send
+            .map(|(_, send)| send.receivers.clone())
+            .unwrap_or_default();
+        let mut members = receivers.iter().filter_map(|id| self.members.get(id));
+        let wanted = members.any(|member| wants(member) == Some(true)) || receivers.is_empty();
+        let Some(peer) = self
+            .members
+            .get_mut(publisher)
+            .and_then(|m| m.peer.as_mut())
+        else {
+            return;
+        };
+        let mut sends = peer.sends.iter_mut();
+        if let Some((id, send)) = sends.find(|(_, send)| &send.source == source)
+            && send.wanted != wanted
+        {
+            send.wanted = wanted;
+            peer.changed.insert(*id);
+        }
+    }
+
+    /// The track on which `publisher` sends `source`.
+    pub(super) fn send_track(
+        &self,
+        publisher: &MemberId,
+        source: &Source,
+    ) -> Option<(TrackId, &SendTrack)> {
+        let peer = self.members.get(publisher)?.peer.as_ref()?;
+        let mut sends = peer.sends.iter();
+        sends
+            .find(|(_, send)| &send.source == source)
+            .map(|(id, send)| (*id, send))
+    }
+}
+
+/// Who receives a source.
+struct Receivers {
+    members: Vec<MemberId>,
+    wanted: bool,
+    decodable: CodecSet,
+}
+
+impl Default for Receivers {
+    fn default() -> Self {
+        Self {
+            members: Vec::new(),
+            wanted: false,
+            decodable: CodecSet::ALL,
         }
     }
 }
@@ -158,10 +280,13 @@ fn plays_any(member: &Member, publisher_id: &MemberId, publisher: &Member) -> bo
         .any(|endpoint| member.plays(publisher_id, endpoint))
 }
 
-fn mirror(track: &mut RecvTrack, published: &Published) {
+/// Takes the publisher's state over; `true` when it was another.
+fn mirror(track: &mut RecvTrack, published: &Published) -> bool {
+    let before = (track.publisher_enabled, track.muted, track.required);
     track.publisher_enabled = published.enabled;
     track.muted = published.muted;
     track.required = published.required;
+    before != (published.enabled, published.muted, published.required)
 }
 
 /// Takes out recv tracks whose publisher has left, remembering those the client knows.
@@ -178,6 +303,8 @@ fn drop_gone_tracks(peer: &mut Peer, catalogue: &Catalogue) {
         };
         let key = (track.publisher.clone(), track.source.clone());
         peer.recv_ids.remove(&key);
+        peer.changed.remove(&id);
+        peer.echo.remove(&id);
         if track.told.is_some() {
             peer.removed.push(id);
         }

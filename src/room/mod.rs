@@ -25,6 +25,7 @@ use crate::id::{
     DownTrackKey, MemberId, PeerId, RoomId, SessionId, ShardId, Ssrc, TrackId, TransportKey,
     UpTrackKey,
 };
+use crate::limits::USED_SSRCS_MAX;
 use crate::metrics::ShardCounters;
 use crate::room::machine::{Machine, Turn};
 use crate::room::model::{Member, Peer, Phase};
@@ -66,7 +67,7 @@ pub enum RoomError {
     NotForRoom,
     /// The description is of no use.
     #[error("session description: {0}")]
-    Negotiation(NegotiationError),
+    Negotiation(#[from] NegotiationError),
 }
 
 /// What every room of a shard has in common.
@@ -101,6 +102,22 @@ pub struct Context<'a> {
 }
 
 impl Context<'_> {
+    /// What the machine needs beside packets.
+    fn machine_and_turn(&mut self) -> (&mut Machine, Turn<'_>) {
+        let turn = Turn {
+            now: self.now,
+            tx: self.tx,
+            counters: self.counters,
+        };
+        (self.machine, turn)
+    }
+
+    /// Takes a peer's transport and media down.
+    pub fn remove_peer(&mut self, peer: &Peer) {
+        let (machine, mut turn) = self.machine_and_turn();
+        machine.remove_peer(peer, &mut turn);
+    }
+
     /// An event for the client of `session`.
     pub fn send(&mut self, session: SessionId, room: &RoomId, event: Event) {
         self.events.push_back(ShardEvent::Client {
@@ -112,12 +129,8 @@ impl Context<'_> {
 
     /// Ties a subscription to what it plays, or to nothing.
     pub fn connect(&mut self, down: DownTrackKey, up: Option<UpTrackKey>) {
-        let mut turn = Turn {
-            now: self.now,
-            tx: self.tx,
-            counters: self.counters,
-        };
-        self.machine.connect(down, up, &mut turn);
+        let (machine, mut turn) = self.machine_and_turn();
+        machine.connect(down, up, &mut turn);
     }
 
     /// A random SSRC (RFC 3550 section 8.1) that is not in `used`, and is from now on: under one key an SSRC must never
@@ -177,6 +190,7 @@ impl Room {
 
     /// Brings tracks, media and clients in line with the description.
     pub fn refresh(&mut self, cx: &mut Context<'_>) {
+        self.drop_worn_peers(cx);
         self.refresh_tracks(cx);
         self.reconcile(cx);
         self.announce_all(cx);
@@ -193,18 +207,56 @@ impl Room {
         let Some(member) = self.members.get_mut(id) else {
             return;
         };
-        let Some(peer) = member.peer.take_if(|p| p.transport == transport) else {
+        if member
+            .peer
+            .as_ref()
+            .is_none_or(|p| p.transport != transport)
+        {
+            return;
+        }
+        let another = member.fresh_peers.admit(cx.now);
+        self.drop_peer(id, cx);
+        if another {
+            self.refresh(cx);
+        } else {
+            // A client that ends every transport it gets would keep the shard busy for ever.
+            self.leave(id, CloseReason::Evicted, cx);
+        }
+    }
+
+    /// Takes a member's peer down; its client is told. The next refresh makes another.
+    fn drop_peer(&mut self, id: &MemberId, cx: &mut Context<'_>) {
+        let Some(member) = self.members.get_mut(id) else {
             return;
         };
         let listener = member.listener();
-        cx.machine.remove_peer(&peer);
+        let Some(peer) = member.peer.take() else {
+            return;
+        };
+        cx.remove_peer(&peer);
         if let Some(session) = listener.filter(|_| peer.announced) {
             let event = Event::PeersRemoved {
                 peer_ids: vec![peer.id],
             };
             cx.send(session, &self.id, event);
         }
-        self.refresh(cx);
+    }
+
+    /// Peers that have used up the SSRCs of their transport's keys are replaced.
+    fn drop_worn_peers(&mut self, cx: &mut Context<'_>) {
+        let worn = |member: &Member| {
+            let peer = member.peer.as_ref();
+            peer.is_some_and(|p| p.used_ssrcs.len() >= USED_SSRCS_MAX)
+        };
+        let ids: Vec<MemberId> = self
+            .members
+            .iter()
+            .filter(|(_, member)| worn(member))
+            .map(|(id, _)| id.clone())
+            .collect();
+        for id in ids {
+            self.drop_peer(&id, cx);
+        }
     }
 
     /// Closes every member, as `reason`.
@@ -217,7 +269,7 @@ impl Room {
                 cx.send(session, &self.id, event);
             }
             if let Some(peer) = member.peer {
-                cx.machine.remove_peer(&peer);
+                cx.remove_peer(&peer);
             }
         }
     }
@@ -258,6 +310,8 @@ impl Room {
             announced: false,
             renegotiate: false,
             restart_ice: false,
+            refused: 0,
+            changed: BTreeSet::new(),
             sends: BTreeMap::new(),
             recvs: BTreeMap::new(),
             recv_ids: BTreeMap::new(),

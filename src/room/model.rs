@@ -7,15 +7,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::bus::client::{
-    AudioSettings, Capabilities, Direction, MediaDirection, MediaSourceKind, MediaType, Track,
+    AudioSettings, Direction, MediaDirection, MediaSourceKind, MediaType, NegotiationRole, Track,
     VideoSettings,
 };
 use crate::bus::spec::{MemberSpec, PlaySpec, PublishPolicy};
 use crate::id::{
     DownTrackKey, EndpointId, MemberId, PeerId, SessionId, Ssrc, TrackId, TransportKey, UpTrackKey,
 };
-use crate::room::codecs::Decodable;
+use crate::room::codecs::CodecSet;
 use crate::room::negotiation::{LocalSource, Needed, Negotiation, WantedDirection, WantedTrack};
+use crate::time::RateWindow;
 use crate::wire::codec::CodecKind;
 use crate::wire::sdp::MediaKind;
 
@@ -39,10 +40,12 @@ pub struct Member {
     pub session: Option<SessionId>,
     /// Back after having been lost; hears nothing until its SynchronizeMe.
     pub awaits_sync: bool,
-    /// What its client can send and decode.
-    pub capabilities: Capabilities,
+    /// What its client can decode.
+    pub decodes: CodecSet,
     /// Its connection, once there is a track.
     pub peer: Option<Peer>,
+    /// Peers it may still be given in place of ones that ended of themselves.
+    pub fresh_peers: RateWindow,
 }
 
 impl Member {
@@ -123,8 +126,12 @@ pub struct Peer {
     pub recv_ids: BTreeMap<(MemberId, Source), TrackId>,
     /// SSRCs ever given out on this transport: none comes twice.
     pub used_ssrcs: BTreeSet<Ssrc>,
+    /// Tracks whose state may differ from what the client knows.
+    pub changed: BTreeSet<TrackId>,
     /// Tracks the client patched: told again, changed or not.
     pub echo: BTreeSet<TrackId>,
+    /// Descriptions of the client refused in a row.
+    pub refused: u32,
     /// Media state of recv tracks that are gone; taken down by the next reconcile.
     pub retired_downs: Vec<DownTrackKey>,
     /// Announced tracks that are gone and not yet told.
@@ -154,21 +161,31 @@ impl Peer {
         sends.chain(recvs).collect()
     }
 
-    /// Codecs each send track is limited to by those who receive it.
-    pub fn decodable(
-        &self,
-        member: &MemberId,
-        by_source: &Decodable,
-    ) -> BTreeMap<TrackId, Vec<CodecKind>> {
-        let mut out = BTreeMap::new();
-        for (id, track) in &self.sends {
-            if let Some(set) = by_source.get(&(member.clone(), track.source.clone())) {
-                let all = CodecKind::ALL.into_iter();
-                out.insert(*id, all.filter(|kind| set.contains(*kind)).collect());
+    /// Who has to describe what in the negotiation under way, for a client that is told again.
+    pub fn running_role(&self) -> Option<NegotiationRole> {
+        match self.phase {
+            Phase::Stable => None,
+            Phase::AwaitsOffer => Some(NegotiationRole::Offerer),
+            Phase::AwaitsAnswer => {
+                let offer = self.negotiation.pending_offer()?;
+                Some(NegotiationRole::Answerer(offer.to_owned()))
             }
         }
-        out
     }
+
+    /// Codecs each send track is limited to by those who receive it.
+    pub fn decodable(&self) -> BTreeMap<TrackId, Vec<CodecKind>> {
+        let limited = |set: CodecSet| {
+            let all = CodecKind::ALL.into_iter();
+            all.filter(|kind| set.contains(*kind)).collect()
+        };
+        self.sends
+            .iter()
+            .filter(|(_, track)| !track.receivers.is_empty())
+            .map(|(id, track)| (*id, limited(track.decodable)))
+            .collect()
+    }
+
     /// Whether something waits that the client can only be told with a negotiation.
     pub fn needs_negotiation(&self) -> bool {
         self.renegotiate
@@ -209,6 +226,8 @@ pub struct SendTrack {
     pub receivers: Vec<MemberId>,
     /// Any receiver wants it to flow (or there is none).
     pub wanted: bool,
+    /// Codecs that all receivers can decode.
+    pub decodable: CodecSet,
     /// Media state.
     pub up: Option<UpTrackKey>,
     /// What the client knows; `None`: not announced.
@@ -267,6 +286,7 @@ impl SendTrack {
             publishing: false,
             receivers: Vec::new(),
             wanted: true,
+            decodable: CodecSet::ALL,
             up: None,
             told: None,
         }

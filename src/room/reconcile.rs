@@ -1,11 +1,9 @@
 //! Turns the description into machine state. Idempotent: running it again changes nothing.
 //!
 //! A finished negotiation sets up one member's tracks ([`Room::apply_negotiated`]); every change of the description
-//! re-ties subscriptions to what they play ([`Room::reconcile`]).
+//! re-ties subscriptions to what they play ([`Room::reconcile`], and for one member [`Room::reconcile_member`]).
 
-use std::collections::BTreeMap;
-
-use crate::id::{MemberId, TrackId, UpTrackKey};
+use crate::id::{MemberId, TrackId};
 use crate::media::{DownCodec, DownNegotiated, UpCodec, UpTrackConfig};
 use crate::room::model::{Peer, Source};
 use crate::room::negotiation::{NegotiatedTrack, RemoteTransport};
@@ -44,44 +42,74 @@ impl Room {
 
     /// Re-ties every subscription to what it plays, and takes down what is gone.
     pub(super) fn reconcile(&mut self, cx: &mut Context<'_>) {
-        let mut published: BTreeMap<(MemberId, Source), UpTrackKey> = BTreeMap::new();
-        for (id, member) in &mut self.members {
-            for send in member.peer.iter_mut().flat_map(|p| p.sends.values_mut()) {
-                let Some(up) = send.up else {
-                    continue;
-                };
-                if let Some(entry) = cx.machine.up_mut(up) {
-                    entry.track.set_enabled(send.enabled);
-                }
-                published.insert((id.clone(), send.source.clone()), up);
+        let ids: Vec<MemberId> = self.members.keys().cloned().collect();
+        for id in &ids {
+            self.reconcile_received(id, cx);
+        }
+    }
+
+    /// The same for one member: what it publishes and what it plays.
+    pub(super) fn reconcile_member(&mut self, id: &MemberId, cx: &mut Context<'_>) {
+        self.reconcile_received(id, cx);
+        for (source, receivers) in self.published_by(id) {
+            for receiver in receivers {
+                self.tie(&receiver, id, &source, cx);
             }
         }
-        for member in self.members.values_mut() {
-            let Some(peer) = member.peer.as_mut() else {
-                continue;
-            };
-            for down in peer.retired_downs.drain(..) {
-                cx.machine.remove_down(down);
-            }
-            for ((publisher, source), track_id) in &peer.recv_ids {
-                let Some(track) = peer.recvs.get(track_id) else {
-                    continue;
-                };
-                let Some(down) = track.down else {
-                    continue;
-                };
-                if let Some(entry) = cx.machine.down_mut(down)
-                    && entry.track.is_enabled() != track.enabled
-                {
-                    entry.track.set_enabled(track.enabled);
-                }
-                let up = published
-                    .get(&(publisher.clone(), source.clone()))
-                    .copied()
-                    .filter(|_| track.enabled);
-                cx.connect(down, up);
+    }
+
+    /// What `id` publishes, and who receives it.
+    fn published_by(&self, id: &MemberId) -> Vec<(Source, Vec<MemberId>)> {
+        let peer = self.members.get(id).and_then(|m| m.peer.as_ref());
+        peer.iter()
+            .flat_map(|p| p.sends.values())
+            .map(|send| (send.source.clone(), send.receivers.clone()))
+            .collect()
+    }
+
+    fn reconcile_received(&mut self, id: &MemberId, cx: &mut Context<'_>) {
+        let Some(peer) = self.members.get_mut(id).and_then(|m| m.peer.as_mut()) else {
+            return;
+        };
+        for send in peer.sends.values() {
+            if let Some(entry) = send.up.and_then(|up| cx.machine.up_mut(up)) {
+                entry.track.set_enabled(send.enabled);
             }
         }
+        for down in peer.retired_downs.drain(..) {
+            cx.machine.remove_down(down);
+        }
+        let played: Vec<(MemberId, Source)> = peer.recv_ids.keys().cloned().collect();
+        for (publisher, source) in played {
+            self.tie(id, &publisher, &source, cx);
+        }
+    }
+
+    /// Ties the subscription of `receiver` to `source` of `publisher`, or to nothing while either side has none.
+    fn tie(
+        &mut self,
+        receiver: &MemberId,
+        publisher: &MemberId,
+        source: &Source,
+        cx: &mut Context<'_>,
+    ) {
+        let up = self
+            .send_track(publisher, source)
+            .and_then(|(_, send)| send.up);
+        let Some(peer) = self.members.get(receiver).and_then(|m| m.peer.as_ref()) else {
+            return;
+        };
+        let key = (publisher.clone(), source.clone());
+        let track = peer.recv_ids.get(&key).and_then(|id| peer.recvs.get(id));
+        let Some((track, down)) = track.and_then(|track| Some((track, track.down?))) else {
+            return;
+        };
+        if let Some(entry) = cx.machine.down_mut(down)
+            && entry.track.is_enabled() != track.enabled
+        {
+            entry.track.set_enabled(track.enabled);
+        }
+        cx.connect(down, up.filter(|_| track.enabled));
     }
 }
 

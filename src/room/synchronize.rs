@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 
 use crate::bus::client::{
-    ConnectionMode, Event, MediaDirection, NegotiationRole, PeerState, ReceiverState, RoomState,
-    SenderState, TrackPatchCommand,
+    ConnectionMode, Event, MediaDirection, PeerState, ReceiverState, RoomState, SenderState,
+    TrackPatchCommand,
 };
 use crate::id::{MemberId, PeerId};
 use crate::room::announce::{STATS_SCRAPE_INTERVAL_MS, open_negotiation};
@@ -57,7 +57,7 @@ impl Room {
             return;
         }
         if let Some(peer) = member.peer.take() {
-            cx.machine.remove_peer(&peer);
+            cx.remove_peer(&peer);
         }
     }
 }
@@ -98,19 +98,16 @@ fn describe_state(member: &mut Member) -> Result<RoomState, RoomError> {
     };
     // While a negotiation runs, tracks it does not know wait for the next one, as they would have without a reconnect.
     let running = peer.phase != Phase::Stable;
-    let negotiation_role = match &peer.phase {
-        Phase::AwaitsOffer => Some(NegotiationRole::Offerer),
-        Phase::AwaitsAnswer => {
-            let offer = peer.negotiation.pending_offer();
-            offer.map(|sdp| NegotiationRole::Answerer(sdp.to_owned()))
-        }
-        Phase::Stable if peer.needs_negotiation() => Some(open_negotiation(peer)?),
-        Phase::Stable => None,
+    let negotiation_role = if !running && peer.needs_negotiation() {
+        Some(open_negotiation(peer)?)
+    } else {
+        peer.running_role()
     };
     if !running {
         peer.removed.clear();
     }
     peer.echo.clear();
+    peer.changed.clear();
     let state = PeerState {
         id: peer.id,
         connection_mode: ConnectionMode::Sfu,

@@ -212,7 +212,12 @@ impl Shard {
         if closed.is_err() {
             tracing::error!(room = %id, "closing the room failed too; its transports end with their consent");
         }
-        self.machine.remove_room(id);
+        let mut turn = Turn {
+            now,
+            tx,
+            counters: &mut self.counters,
+        };
+        self.machine.remove_room(id, &mut turn);
         self.room_closed(id);
     }
 

@@ -35,8 +35,13 @@ struct Transport {
     dtls_start: Option<Arc<DtlsLink>>,
     dtls_done: Option<oneshot::Receiver<Result<Secured, String>>>,
     secured: Option<Secured>,
+    /// Media that came between the end of the handshake and the tick that takes its keys.
+    early: Vec<Vec<u8>>,
     next_check: Instant,
 }
+
+/// Datagrams kept in [`Transport::early`]: a second of a call.
+const EARLY_MAX: usize = 256;
 
 /// One m-section we send on, as negotiated.
 struct Sending {
@@ -190,6 +195,7 @@ impl Worker {
             dtls_start: Some(link),
             dtls_done: None,
             secured: None,
+            early: Vec::new(),
             next_check: Instant::now(),
         });
         state.remote = Some(*address);
@@ -311,7 +317,13 @@ impl Worker {
     }
 
     async fn handle_srtp(&mut self, datagram: &[u8]) {
-        let Some(secured) = self.transport.as_mut().and_then(|t| t.secured.as_mut()) else {
+        let Some(transport) = &mut self.transport else {
+            return;
+        };
+        let Some(secured) = &mut transport.secured else {
+            if transport.early.len() < EARLY_MAX {
+                transport.early.push(datagram.to_vec());
+            }
             return;
         };
         if datagram.len() > 1 && (192..=223).contains(&datagram[1]) {
@@ -501,6 +513,11 @@ impl Worker {
         self.ticks += 1;
         self.check().await;
         self.secure();
+        if let Some(transport) = self.transport.as_mut().filter(|t| t.secured.is_some()) {
+            for datagram in std::mem::take(&mut transport.early) {
+                self.handle_srtp(&datagram).await;
+            }
+        }
         if self.transport.as_ref().is_none_or(|t| t.secured.is_none()) {
             return;
         }

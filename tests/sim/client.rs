@@ -223,11 +223,6 @@ impl FakeClient {
         }
     }
 
-    /// Whether the handshake is over.
-    pub fn is_secured(&self) -> bool {
-        self.keys.is_some()
-    }
-
     /// Streams that the present description announces.
     pub fn current_streams(&self) -> impl Iterator<Item = &Stream> {
         self.streams

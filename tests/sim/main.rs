@@ -7,6 +7,7 @@ mod support;
 
 mod attack;
 mod client;
+mod description;
 mod dtls;
 mod make;
 mod network;

@@ -109,8 +109,7 @@ fn act(world: &mut World) {
             world.send_from(seat, out);
         }
         11..=13 => crate::attack::stranger(world),
-        // Whoever knows a five-tuple can stop a handshake under way; threats.md bounds what that costs.
-        14..=15 if world.seats[seat].client.is_secured() => crate::attack::spoof(world, seat),
+        14..=15 => crate::attack::spoof(world, seat),
         16 => crate::attack::replay(world, seat),
         17..=18 if world.seats[seat].evil => crate::attack::evil(world, seat),
         _ => {}

@@ -348,6 +348,7 @@ impl World {
             self.check_counters();
             if self.steps.is_multiple_of(256) {
                 self.check_sizes();
+                crate::description::check(&self.shard);
             }
         }
     }

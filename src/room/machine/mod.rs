@@ -185,6 +185,12 @@ impl Machine {
         let ufrag = std::str::from_utf8(ufrag).map_err(|_| DropReason::StunUnknownUfrag)?;
         let known = self.by_ufrag.get(ufrag).copied();
         let key = known.ok_or(DropReason::StunUnknownUfrag)?;
+        // A member that spoofs another's source must not get its datagrams, nor keep the server from taking them.
+        let owner = self.by_address.get(&from).filter(|owner| **owner != key);
+        let owner = owner.and_then(|owner| self.transports.get(*owner));
+        if owner.is_some_and(|link| link.transport.owns_address(turn.now, from)) {
+            return Err(DropReason::StunAddressTaken);
+        }
         let link = self
             .transports
             .get_mut(key)
@@ -199,8 +205,7 @@ impl Machine {
         {
             self.by_address.remove(&evicted);
         }
-        // An address that two peers have validated belongs to the one whose check came last: a peer that claims
-        // another's address with a spoofed source loses it to the owner's next check.
+        // An address whose owner has fallen silent (a NAT gave its port to somebody else) belongs to the newcomer.
         if check != IceCheck::Refused && self.by_address.get(&from) != Some(&key) {
             self.by_address.insert(from, key);
         }

@@ -74,16 +74,16 @@ impl Machine {
         }
     }
 
-    /// Takes a peer's transport and media down.
-    pub fn remove_peer(&mut self, peer: &Peer) {
+    /// Takes a peer's transport and media down, and says so to the client (DTLS close_notify, RFC 5246 section 7.2.1).
+    pub fn remove_peer(&mut self, peer: &Peer, turn: &mut Turn<'_>) {
         for down in &peer.retired_downs {
             self.remove_down(*down);
         }
-        self.remove_transport(peer.transport);
+        self.remove_transport(peer.transport, turn);
     }
 
     /// Takes every transport of a room down.
-    pub fn remove_room(&mut self, room: &RoomId) {
+    pub fn remove_room(&mut self, room: &RoomId, turn: &mut Turn<'_>) {
         let keys: Vec<TransportKey> = self
             .transports
             .iter()
@@ -91,14 +91,15 @@ impl Machine {
             .map(|(key, _)| key)
             .collect();
         for key in keys {
-            self.remove_transport(key);
+            self.remove_transport(key, turn);
         }
     }
 
-    fn remove_transport(&mut self, key: TransportKey) {
-        let Some(link) = self.transports.remove(key) else {
+    fn remove_transport(&mut self, key: TransportKey, turn: &mut Turn<'_>) {
+        let Some(mut link) = self.transports.remove(key) else {
             return;
         };
+        link.transport.close(turn.now, &mut self.dtls, turn.tx);
         for up in link.ups {
             self.remove_up_entry(up);
         }
@@ -256,6 +257,10 @@ impl Machine {
         }
         if let Some(link) = self.transports.get_mut(down.transport) {
             link.unsubscribe(down_key);
+            link.transport.forget_sent(down.track.ssrc());
+            if let Some(rtx) = down.track.rtx_ssrc() {
+                link.transport.forget_sent(rtx);
+            }
         }
     }
 }
