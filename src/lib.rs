@@ -1,7 +1,7 @@
 //! Colchis, a thread-per-core WebRTC SFU: the library behind the `colchis` command.
 //!
 //! Layers (a module may use itself and lower ranks only; `tests/tidy.rs` holds this):
-//! 0 [`id`] [`limits`] [`error`] [`time`] [`transmit`] · 1 [`wire`] [`bus`] [`config`] [`metrics`] ·
+//! 0 [`id`] [`limits`] [`error`] [`time`] [`transmit`] [`faults`] · 1 [`wire`] [`bus`] [`config`] [`metrics`] ·
 //! 2 [`transport`] [`media`] · 3 [`room`] · 4 [`shard`] [`signalling`] [`control`] · 9 [`io`].
 //! Ranks 0–4 do no IO, read no clock and draw no randomness of their own; see `docs/architecture.md`.
 
@@ -26,6 +26,7 @@ pub mod bus;
 pub mod config;
 pub mod control;
 pub mod error;
+pub mod faults;
 pub mod id;
 // The one impure folder: clocks, threads, files and the terminal are its business. `unsafe` is not, except in
 // its UDP and listener modules, which say so themselves.

@@ -184,6 +184,11 @@ pub const SESSION_BAD_FRAMES_MAX: u32 = 16;
 pub const MEMBERSHIPS_MAX: usize = 131_072;
 /// Leaves and losses kept for a shard that is behind: two per member at most.
 pub const SHARD_BACKLOG_MAX: usize = 2 * MEMBERSHIPS_MAX;
+/// Times a shard or the signalling core starts anew after a fault within [`RESTARTS_PERIOD_S`]. More: the shard stops for
+/// good, or the process ends, so that whatever watches it starts it again.
+pub const RESTARTS_MAX: u32 = 5;
+/// See [`RESTARTS_MAX`].
+pub const RESTARTS_PERIOD_S: u64 = 60;
 /// Requests of the control thread to signalling. Full: the signal is to be sent again.
 pub const SIGNALLING_REQUESTS_MAX: usize = 16;
 /// Reports to the control thread. Full: a report is lost, the next one says more.

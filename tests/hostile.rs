@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use colchis::error::DropReason;
 use colchis::id::RoomId;
+use colchis::limits::ICE_ADDRESS_OWNED_MS;
 use colchis::signalling;
 use colchis::time::Time;
 use colchis::transport::dtls::DtlsContext;
@@ -308,17 +309,21 @@ fn a_validated_address_with_hostile_datagrams_harms_nobody() {
     check(&mut bench, address(2), &credentials[1]);
 }
 
-/// A member that can spoof source addresses can claim another's with a right check of its own. The owner's next check
-/// takes it back.
+/// A member that can spoof source addresses can send a right check of its own from another's. While the owner checks
+/// too it gets neither the address nor an answer; once the owner has been silent for long, it does.
 #[test]
-fn a_claimed_address_goes_back_to_its_owner() {
+fn rule1_an_address_stays_its_owners_while_the_owner_checks() {
     let (mut bench, credentials) = Bench::new();
     let ann = RoomId::new("ann").ok();
     check(&mut bench, address(1), &credentials[0]);
     assert_eq!(bench.machine.room_of(address(1)), ann);
-    check(&mut bench, address(1), &credentials[1]);
-    check(&mut bench, address(1), &credentials[0]);
+    let claim = bench.check(address(1), &credentials[1]);
+    assert_eq!(claim, Err(DropReason::StunAddressTaken));
+    assert!(bench.tx.is_empty(), "the claim is not answered");
     assert_eq!(bench.machine.room_of(address(1)), ann);
+    bench.now = bench.now + Duration::from_millis(ICE_ADDRESS_OWNED_MS);
+    check(&mut bench, address(1), &credentials[1]);
+    assert_ne!(bench.machine.room_of(address(1)), ann);
 }
 
 /// The handshake's guards alone, as a peer with the right ufrag meets them.

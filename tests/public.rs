@@ -174,7 +174,10 @@ async fn stand_in(commands: MovableInbox<ShardCommand>, events: EventLink) {
                     events.try_send(ShardEvent::Stopped(ShardId(0))).unwrap();
                     return;
                 }
-                ShardCommand::Lost { .. } | ShardCommand::Leave { .. } => {}
+                ShardCommand::Lost { .. }
+                | ShardCommand::Leave { .. }
+                | ShardCommand::Resume
+                | ShardCommand::Report => {}
             }
         }
     }

@@ -14,6 +14,7 @@ const RANKS: &[(&str, u8)] = &[
     ("error", 0),
     ("time", 0),
     ("transmit", 0),
+    ("faults", 0),
     ("wire", 1),
     ("bus", 1),
     ("config", 1),

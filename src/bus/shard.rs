@@ -52,6 +52,10 @@ pub enum ShardCommand {
         /// Why; told to the client if a session still speaks for it.
         reason: CloseReason,
     },
+    /// Signalling has heard `Restarted`: commands count again.
+    Resume,
+    /// Signalling has started anew and knows nothing: say which rooms there are, and take every session for lost.
+    Report,
     /// Close everything; the shard reports `Stopped` when done.
     Shutdown,
 }
@@ -75,6 +79,19 @@ pub enum ShardEvent {
         /// The room.
         room: RoomId,
     },
+    /// The shard has started anew after a fault, without any room. It ignores commands until `Resume`.
+    Restarted(ShardId),
+    /// Answer to `Report`: a room it carries.
+    Present {
+        /// The shard.
+        shard: ShardId,
+        /// What the room is to be.
+        spec: Arc<RoomSpec>,
+        /// Its members, all of them lost.
+        members: Vec<MemberId>,
+    },
+    /// Answer to `Report`: that was all.
+    Reported(ShardId),
     /// Counters and load, once a second.
     Snapshot(Box<ShardSnapshot>),
     /// Answer to `Shutdown`.

@@ -64,6 +64,11 @@ const SHARD_COUNTERS: &[Read<ShardCounters, u64>] = &[
         "Rooms closed by a fault in their code",
         |c| c.rooms_panicked,
     ),
+    (
+        "restarts",
+        "Times the shard started anew after a fault outside a room",
+        |c| c.restarts,
+    ),
 ];
 
 const SHARD_GAUGES: &[Read<ShardSnapshot, f64>] = &[
@@ -94,6 +99,11 @@ const SIGNALLING_COUNTERS: &[Read<SignallingCounters, u64>] = &[
     ("joins", "Joins that became memberships", |c| c.joins),
     ("joins_rejected", "Joins refused", |c| c.joins_rejected),
     ("evicted", "Sessions closed for a limit", |c| c.evicted),
+    (
+        "restarts",
+        "Times the signalling core started anew after a fault",
+        |c| c.restarts,
+    ),
 ];
 
 const SIGNALLING_GAUGES: &[Read<SignallingCounters, u64>] = &[

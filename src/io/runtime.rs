@@ -37,7 +37,7 @@ use crate::transport::dtls::{DimplProvider, DtlsIdentity, DtlsSettings};
 use crate::wire::codec::CodecKind;
 
 /// Exit status of a fault of our own (sysexits.h, EX_SOFTWARE).
-const EXIT_SOFTWARE: i32 = 70;
+pub(super) const EXIT_SOFTWARE: i32 = 70;
 
 /// Why the server does not start. One line each, with the cure.
 #[derive(Debug, thiserror::Error)]

@@ -1,9 +1,11 @@
 //! A shard's thread: its glommio executor drives the pure [`Shard`] from socket, command inbox and timers.
 //!
 //! Three tasks share one [`Driver`]; each turn does a bounded amount of work and then yields, so that neither packets
-//! nor commands nor timers starve the others (`RECV_BATCHES_PER_TURN`, `COMMANDS_PER_TURN`).
+//! nor commands nor timers starve the others (`RECV_BATCHES_PER_TURN`, `COMMANDS_PER_TURN`). A turn that panics costs
+//! this shard its rooms and nothing else: the shard starts anew on the same socket ([`guarded`]).
 
 use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -13,13 +15,16 @@ use glommio::{ExecutorJoinHandle, spawn_local, yield_if_needed};
 use rand_chacha::ChaCha20Rng;
 
 use crate::bus::shard::{ShardCommand, ShardEvent};
+use crate::faults;
 use crate::io::channel::{CommandInbox, EventLink, MovableInbox, SendError};
 use crate::io::clock::Clock;
 use crate::io::executor::{self, ExecutorError};
 use crate::io::udp::MediaSocket;
-use crate::limits::{FAN_OUT_MAX, RECV_BATCHES_PER_TURN, SHARD_EVENTS_MAX};
+use crate::limits::{
+    FAN_OUT_MAX, RECV_BATCHES_PER_TURN, RESTARTS_MAX, RESTARTS_PERIOD_S, SHARD_EVENTS_MAX,
+};
 use crate::shard::{Shard, ShardConfig};
-use crate::time::Time;
+use crate::time::{RateWindow, Time};
 use crate::transmit::TransmitQueue;
 
 /// Commands handled before the loop looks at packets again.
@@ -72,6 +77,7 @@ struct Driver {
     /// Time spent working since the last snapshot.
     busy: Duration,
     last_snapshot: Time,
+    restarts: RateWindow,
 }
 
 async fn run(thread: ShardThread) {
@@ -94,6 +100,7 @@ async fn run(thread: ShardThread) {
         stopped: false,
         busy: Duration::ZERO,
         last_snapshot: thread.clock.now(),
+        restarts: RateWindow::new(RESTARTS_MAX, Duration::from_secs(RESTARTS_PERIOD_S)),
     }));
     let reader = spawn_local(read_loop(driver.clone(), waiter));
     let timer = spawn_local(timer_loop(driver.clone()));
@@ -106,10 +113,11 @@ async fn read_loop(driver: Rc<RefCell<Driver>>, waiter: UdpSocket) {
     let mut peek = [0; 1];
     loop {
         // One byte, peeked: the executor's way to wait for readiness through its ring.
-        if waiter.peek_from(&mut peek).await.is_err() && !driver.borrow_mut().read_turn() {
+        let ready = waiter.peek_from(&mut peek).await.is_ok();
+        if !ready && !guarded(&driver, Driver::read_turn).unwrap_or(false) {
             sleep(SOCKET_ERROR_PAUSE).await;
         }
-        while driver.borrow_mut().read_turn() {
+        while guarded(&driver, Driver::read_turn).unwrap_or(false) {
             yield_if_needed().await;
         }
     }
@@ -118,19 +126,50 @@ async fn read_loop(driver: Rc<RefCell<Driver>>, waiter: UdpSocket) {
 async fn command_loop(driver: Rc<RefCell<Driver>>, inbox: CommandInbox) {
     while !driver.borrow().stopped {
         inbox.wait().await;
-        driver.borrow_mut().command_turn(&inbox);
+        guarded(&driver, |driver| driver.command_turn(&inbox));
         yield_if_needed().await;
     }
 }
 
 async fn timer_loop(driver: Rc<RefCell<Driver>>) {
     loop {
-        let pause = driver.borrow_mut().timer_turn();
-        sleep(pause).await;
+        let pause = guarded(&driver, Driver::timer_turn);
+        sleep(pause.unwrap_or(TIMER_SLEEP_MIN)).await;
+    }
+}
+
+/// Runs one turn. A panic that no room's guard has caught restarts the shard (threats.md rule 10); then `None`.
+fn guarded<T>(driver: &RefCell<Driver>, turn: impl FnOnce(&mut Driver) -> T) -> Option<T> {
+    let mut driver = driver.borrow_mut();
+    match catch_unwind(AssertUnwindSafe(|| turn(&mut driver))) {
+        Ok(value) => Some(value),
+        Err(_) => {
+            driver.restart();
+            None
+        }
     }
 }
 
 impl Driver {
+    /// Starts the shard anew, without rooms. One that keeps failing stops for good: its rooms go to other shards.
+    fn restart(&mut self) {
+        self.tx.clear();
+        self.held = None;
+        if self.restarts.admit(self.clock.now()) {
+            tracing::error!(
+                "a fault outside every room; this shard starts anew, its rooms are closed"
+            );
+            self.shard.restart();
+        } else {
+            tracing::error!(
+                "{RESTARTS_MAX} faults within {RESTARTS_PERIOD_S} s; this shard stops for good"
+            );
+            self.shard.restart();
+            self.held = Some(ShardEvent::Stopped(self.shard.id()));
+        }
+        self.send_events();
+    }
+
     /// Reads a bounded number of batches. `true`: there may be more.
     fn read_turn(&mut self) -> bool {
         let now = self.clock.now();
@@ -185,6 +224,7 @@ impl Driver {
             };
             self.stopped |= matches!(command, ShardCommand::Shutdown);
             self.shard.handle_command(start, command, &mut self.tx);
+            faults::trip(faults::Point::Shard);
             if self.tx.free() < FAN_OUT_MAX {
                 self.flush();
             }

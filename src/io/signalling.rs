@@ -5,10 +5,10 @@
 //! out what it says at once ([`Hub::settle`]), so no order of messages is ever changed on the way.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::future::poll_fn;
 use std::io;
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
@@ -28,10 +28,15 @@ use super::tls::Stream;
 use super::ws::{Conversation, Outbox};
 use crate::bus::shard::ShardEvent;
 use crate::id::{SessionId, ShardId};
-use crate::limits::{CONNECTIONS_MAX, HTTP_HANDSHAKE_MS, WS_CLOSE_MS};
+use crate::io::runtime::EXIT_SOFTWARE;
+use crate::limits::{
+    CONNECTIONS_MAX, HTTP_HANDSHAKE_MS, RESTARTS_MAX, RESTARTS_PERIOD_S, WS_CLOSE_MS,
+};
 use crate::metrics::{ShardSnapshot, SignallingCounters};
-use crate::signalling::{Signalling, SignallingOutput, SignallingSettings, SocketEnd, SpecLookup};
-use crate::time::Time;
+use crate::signalling::{
+    Signalling, SignallingError, SignallingOutput, SignallingSettings, SocketEnd, SpecLookup,
+};
+use crate::time::{RateWindow, Time};
 
 pub use super::http::Site;
 
@@ -107,48 +112,73 @@ pub(super) struct Hub {
     stopping: Cell<bool>,
     /// When the clock task wakes by itself, and how to wake it before.
     sleeping: RefCell<(Time, Option<Waker>)>,
+    restarts: RefCell<RateWindow>,
 }
 
 impl Hub {
     /// A text message of a client.
     pub(super) fn frame(&self, id: SessionId, text: &str) {
-        self.core
-            .borrow_mut()
-            .handle_frame(self.clock.now(), id, text);
-        self.settle();
+        self.act(|core, now| core.handle_frame(now, id, text));
     }
 
     /// A binary message of a client.
     pub(super) fn binary(&self, id: SessionId) {
-        self.core.borrow_mut().handle_binary(self.clock.now(), id);
-        self.settle();
+        self.act(|core, now| core.handle_binary(now, id));
     }
 
     /// A WebSocket ping or pong of a client.
     pub(super) fn control(&self, id: SessionId) {
-        self.core.borrow_mut().handle_control(self.clock.now(), id);
-        self.settle();
+        self.act(|core, now| core.handle_control(now, id));
     }
 
     /// The socket of a session is gone.
     pub(super) fn closed(&self, id: SessionId, end: SocketEnd) {
         self.sockets.borrow_mut().remove(&id);
-        self.core
-            .borrow_mut()
-            .handle_closed(self.clock.now(), id, end);
-        self.settle();
+        self.act(|core, now| core.handle_closed(now, id, end));
     }
 
     fn open(&self) -> Result<(SessionId, Rc<Outbox>), String> {
-        let id = self
-            .core
-            .borrow_mut()
-            .handle_open(self.clock.now())
-            .map_err(|error| error.to_string())?;
         let outbox = Rc::new(Outbox::default());
-        self.sockets.borrow_mut().insert(id, outbox.clone());
-        self.settle();
+        let opened = self.act(|core, now| {
+            let id = core.handle_open(now)?;
+            self.sockets.borrow_mut().insert(id, outbox.clone());
+            Ok(id)
+        });
+        let opened = opened.unwrap_or(Err(SignallingError::Restarting));
+        let id = opened.map_err(|error| error.to_string())?;
         Ok((id, outbox))
+    }
+
+    /// Lets the state machine act and carries out what it wants. A panic in it starts it anew; then `None`.
+    fn act<T>(&self, act: impl FnOnce(&mut Signalling, Time) -> T) -> Option<T> {
+        let acted = catch_unwind(AssertUnwindSafe(|| {
+            let value = act(&mut self.core.borrow_mut(), self.clock.now());
+            self.settle();
+            value
+        }));
+        if acted.is_err() {
+            self.restart();
+        }
+        acted.ok()
+    }
+
+    /// The state machine cannot be believed any more: every socket is cut, and it learns from the shards which rooms
+    /// there are. Media goes on meanwhile, and members have their reconnect timeout to come back (threats.md rule 10).
+    fn restart(&self) {
+        if !self.restarts.borrow_mut().admit(self.clock.now()) {
+            tracing::error!(
+                "{RESTARTS_MAX} faults of the signalling core within {RESTARTS_PERIOD_S} s; the process ends"
+            );
+            std::process::exit(EXIT_SOFTWARE);
+        }
+        tracing::error!(
+            "a fault of the signalling core; it starts anew, media goes on, clients come back"
+        );
+        for (_, outbox) in self.sockets.borrow_mut().drain() {
+            outbox.cut();
+        }
+        self.core.borrow_mut().restart();
+        self.settle();
     }
 
     /// Carries out everything the state machine wants, then sees to its next deadline.
@@ -234,6 +264,10 @@ async fn run(thread: SignallingThread) {
             .collect(),
         stopping: Cell::new(false),
         sleeping: RefCell::new((Time::MAX, None)),
+        restarts: RefCell::new(RateWindow::new(
+            RESTARTS_MAX,
+            Duration::from_secs(RESTARTS_PERIOD_S),
+        )),
     });
     for (listener, tls) in thread.listeners {
         let listener = listener.on_executor();
@@ -251,7 +285,7 @@ async fn conduct(
     requests: &Inbox<SignallingRequest>,
     mut observer: Observer,
 ) {
-    let mut running = hub.shards.len();
+    let mut stopped = BTreeSet::new();
     let mut stop_at = None;
     loop {
         for _ in 0..EVENTS_PER_TURN {
@@ -262,28 +296,22 @@ async fn conduct(
                 observer(Observation::Shard(snapshot));
                 observer(Observation::Signalling(hub.core.borrow().counters()));
             }
-            if let ShardEvent::Stopped(_) = &event {
-                running = running.saturating_sub(1);
+            if let ShardEvent::Stopped(shard) = &event {
+                stopped.insert(*shard);
             }
-            let now = hub.clock.now();
-            hub.core.borrow_mut().handle_shard_event(now, event);
-            hub.settle();
+            hub.act(|core, now| core.handle_shard_event(now, event));
         }
         if let Some(SignallingRequest::Shutdown) = requests.try_recv()
             && stop_at.is_none()
         {
-            let now = hub.clock.now();
-            stop_at = Some(now + SHUTDOWN);
+            stop_at = Some(hub.clock.now() + SHUTDOWN);
             hub.stopping.set(true);
             hub.stoppers.iter().for_each(Stopper::stop);
-            hub.core.borrow_mut().handle_shutdown(now);
-            hub.settle();
+            hub.act(Signalling::handle_shutdown);
         }
-        let now = hub.clock.now();
-        hub.core.borrow_mut().handle_timeout(now);
-        hub.settle();
+        hub.act(Signalling::handle_timeout);
         if let Some(stop_at) = stop_at
-            && (running == 0 || now >= stop_at)
+            && (stopped.len() == hub.shards.len() || hub.clock.now() >= stop_at)
         {
             return farewell(hub).await;
         }

@@ -29,6 +29,15 @@ use crate::signalling::{SocketEnd, close_text};
 /// Bytes read at once. Allocated by tungstenite per session.
 const READ_BUFFER_BYTES: usize = 4096;
 
+/// How a session ends from this side.
+#[derive(Debug, Clone, Copy)]
+enum End {
+    /// With a word of the protocol.
+    Said(CloseReason),
+    /// The core has started anew: the client is to take it for a lost connection and come back.
+    Restart,
+}
+
 /// What the signalling core wants written, and how much is on its way. Shared by the hub and the session's task.
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
@@ -37,7 +46,7 @@ pub(super) struct Outbox {
     text_bytes: Cell<usize>,
     /// Bytes that the stream has not got rid of.
     stream_bytes: Cell<usize>,
-    close: Cell<Option<CloseReason>>,
+    close: Cell<Option<End>>,
     waker: RefCell<Option<Waker>>,
 }
 
@@ -56,7 +65,13 @@ impl Outbox {
 
     /// Closes after what has been pushed.
     pub(super) fn close(&self, reason: CloseReason) {
-        self.close.set(Some(reason));
+        self.close.set(Some(End::Said(reason)));
+        self.wake();
+    }
+
+    /// Ends the session in the way clients come back from: any close code but 1000 is a lost connection to them.
+    pub(super) fn cut(&self) {
+        self.close.set(Some(End::Restart));
         self.wake();
     }
 
@@ -126,7 +141,7 @@ enum Over {
     /// We close, telling the core.
     ByFault(CloseCode, &'static str),
     /// The core closes.
-    ByCore(CloseReason),
+    ByCore(End),
     /// No bytes can go either way.
     Dead,
 }
@@ -179,9 +194,12 @@ impl Conversation {
                 return;
             }
             Over::ByClient(end) => self.hub.closed(self.session, end),
-            Over::ByCore(reason) => {
-                let text = close_text(reason);
-                let _ = self.socket.close(Some(frame(CloseCode::Normal, text)));
+            Over::ByCore(end) => {
+                let (code, text) = match end {
+                    End::Said(reason) => (CloseCode::Normal, close_text(reason)),
+                    End::Restart => (CloseCode::Restart, "signalling starts anew".to_owned()),
+                };
+                let _ = self.socket.close(Some(frame(code, text)));
             }
             Over::ByFault(code, text) => {
                 let _ = self.socket.close(Some(frame(code, text.to_owned())));

@@ -36,6 +36,8 @@ pub struct ShardCounters {
     pub commands_refused: u64,
     /// Rooms closed by a fault in their code.
     pub rooms_panicked: u64,
+    /// Times the shard started anew after a fault outside a room.
+    pub restarts: u64,
     /// Received datagrams dropped, by `DropReason as usize`.
     pub drops_in: [u64; DropReason::COUNT],
     /// Copies not sent to a subscriber, by `DropReason as usize`.
@@ -60,6 +62,7 @@ impl Default for ShardCounters {
             handshakes_failed: 0,
             commands_refused: 0,
             rooms_panicked: 0,
+            restarts: 0,
             drops_in: [0; DropReason::COUNT],
             drops_out: [0; DropReason::COUNT],
         }
@@ -119,6 +122,8 @@ pub struct SignallingCounters {
     pub joins_rejected: u64,
     /// Sessions closed for a limit.
     pub evicted: u64,
+    /// Times the core started anew after a fault.
+    pub restarts: u64,
     /// Sessions open now.
     pub sessions: u64,
     /// Rooms known now.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::bus::client::{Capabilities, CloseReason, Command, Event, TrackPatchCommand};
 use crate::bus::spec::RoomSpec;
+use crate::faults;
 use crate::id::{MemberId, PeerId, SessionId, TrackId};
 use crate::limits::{
     DESCRIPTION_TRIES_MAX, FRESH_PEERS_MAX, FRESH_PEERS_PERIOD_S, MEMBERS_PER_ROOM_MAX,
@@ -33,6 +34,7 @@ impl Room {
         let Some(member_spec) = spec.member(id) else {
             return Err(RoomError::NotInSpec(id.clone()));
         };
+        self.spec = Arc::clone(spec);
         let full = self.members.len() >= MEMBERS_PER_ROOM_MAX;
         let is_reconnect = match self.members.get_mut(id) {
             Some(member) => {
@@ -100,6 +102,7 @@ impl Room {
         command: Command,
         cx: &mut Context<'_>,
     ) -> Result<(), RoomError> {
+        faults::trip(faults::Point::Room);
         let member = self
             .members
             .get(id)

@@ -15,12 +15,14 @@ pub mod slab;
 mod synchronize;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use rand_chacha::ChaCha20Rng;
 use rand_core::RngCore;
 
 use crate::bus::client::{CloseReason, Event};
 use crate::bus::shard::ShardEvent;
+use crate::bus::spec::RoomSpec;
 use crate::id::{
     DownTrackKey, MemberId, PeerId, RoomId, SessionId, ShardId, Ssrc, TrackId, TransportKey,
     UpTrackKey,
@@ -149,6 +151,7 @@ impl Context<'_> {
 #[derive(Debug)]
 pub struct Room {
     id: RoomId,
+    spec: Arc<RoomSpec>,
     members: BTreeMap<MemberId, Member>,
     next_peer: u32,
     next_track: u32,
@@ -158,9 +161,10 @@ pub struct Room {
 
 impl Room {
     /// A room nobody is in.
-    pub fn new(id: RoomId) -> Self {
+    pub fn new(spec: Arc<RoomSpec>) -> Self {
         Self {
-            id,
+            id: spec.id.clone(),
+            spec,
             members: BTreeMap::new(),
             next_peer: 0,
             next_track: 0,
@@ -171,6 +175,19 @@ impl Room {
     /// Its id.
     pub fn id(&self) -> &RoomId {
         &self.id
+    }
+
+    /// What it is to be.
+    pub fn spec(&self) -> &Arc<RoomSpec> {
+        &self.spec
+    }
+
+    /// Takes every session for lost; media goes on.
+    pub fn lose_all(&mut self) {
+        for member in self.members.values_mut() {
+            member.session = None;
+            member.awaits_sync = false;
+        }
     }
 
     /// Whether nobody is in, lost members included.

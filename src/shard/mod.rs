@@ -10,10 +10,11 @@ use std::sync::Arc;
 
 use rand_chacha::ChaCha20Rng;
 
-use crate::bus::client::{Capabilities, CloseReason, Event};
+use crate::bus::client::{Capabilities, CloseReason, Command, Event};
 use crate::bus::shard::{ShardCommand, ShardEvent};
 use crate::bus::spec::RoomSpec;
 use crate::error::DropReason;
+use crate::faults;
 use crate::id::{MemberId, RoomId, SessionId, ShardId};
 use crate::limits::{ROOMS_PER_SHARD_MAX, SHARD_EVENTS_MAX};
 use crate::metrics::{ShardCounters, ShardSnapshot};
@@ -51,6 +52,8 @@ pub struct Shard {
     counters: ShardCounters,
     events: VecDeque<ShardEvent>,
     last_tick: Time,
+    /// It has started anew and signalling does not know yet: what it is told is for rooms that are gone.
+    awaits_resume: bool,
 }
 
 impl Shard {
@@ -65,12 +68,39 @@ impl Shard {
             counters: ShardCounters::default(),
             events: VecDeque::new(),
             last_tick: Time::ZERO,
+            awaits_resume: false,
         }
+    }
+
+    /// Starts anew, without any room, after a fault outside every room (threats.md rule 10). What was not sent yet is
+    /// for nobody any more.
+    pub fn restart(&mut self) {
+        self.counters.restarts += 1;
+        self.awaits_resume = true;
+        self.events.clear();
+        self.events.push_back(ShardEvent::Restarted(self.id));
+        let rooms = std::mem::take(&mut self.rooms);
+        let machine = self.machine.emptied(&mut self.rng);
+        // Whatever the fault has left behind may panic once more on its way out.
+        let gone = catch_unwind(AssertUnwindSafe(|| drop((rooms, machine))));
+        if gone.is_err() {
+            tracing::error!("what a fault left of a shard could not be taken down cleanly");
+        }
+    }
+
+    /// Which shard it is.
+    pub fn id(&self) -> ShardId {
+        self.id
     }
 
     /// Takes a command in.
     pub fn handle_command(&mut self, now: Time, command: ShardCommand, tx: &mut TransmitQueue) {
+        if self.awaits_resume && !matches!(command, ShardCommand::Resume | ShardCommand::Shutdown) {
+            return;
+        }
         match command {
+            ShardCommand::Resume => self.awaits_resume = false,
+            ShardCommand::Report => self.report(),
             ShardCommand::Join {
                 session,
                 room,
@@ -96,6 +126,9 @@ impl Shard {
                 if self.events.len() > SHARD_EVENTS_MAX {
                     self.counters.commands_refused += 1;
                     return;
+                }
+                if let Command::SetIceCandidate { candidate, .. } = &command {
+                    faults::hear(&candidate.candidate);
                 }
                 let name = command.name();
                 let result = self.with_room(now, tx, &room, |room, cx| {
@@ -134,8 +167,8 @@ impl Shard {
         } = joining;
         let known = self.rooms.contains_key(room_id);
         if !known && self.rooms.len() < ROOMS_PER_SHARD_MAX {
-            self.rooms
-                .insert(room_id.clone(), Room::new(room_id.clone()));
+            let room = Room::new(Arc::clone(spec));
+            self.rooms.insert(room_id.clone(), room);
         }
         let result = self.with_room(now, tx, room_id, |room, cx| {
             room.join(session, member, spec, capabilities, cx)
@@ -157,6 +190,19 @@ impl Shard {
             },
         });
         self.close_if_empty(room_id);
+    }
+
+    /// Tells a signalling core that knows nothing which rooms there are. Their members are lost: it has no session.
+    fn report(&mut self) {
+        for room in self.rooms.values_mut() {
+            room.lose_all();
+            self.events.push_back(ShardEvent::Present {
+                shard: self.id,
+                spec: Arc::clone(room.spec()),
+                members: room.members().map(|(id, _)| id.clone()).collect(),
+            });
+        }
+        self.events.push_back(ShardEvent::Reported(self.id));
     }
 
     /// The rooms, and beside them everything they may touch.

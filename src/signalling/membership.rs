@@ -14,6 +14,7 @@ use super::{Signalling, Timer};
 use crate::bus::client::{Capabilities, CloseReason, Command, Event};
 use crate::bus::shard::ShardCommand;
 use crate::bus::spec::{MemberSpec, RoomSpec};
+use crate::faults;
 use crate::id::{MemberId, RoomId, SessionId, ShardId};
 use crate::limits::{MEMBERSHIPS_MAX, ROOMS_PER_SESSION_MAX, ROOMS_PER_SHARD_MAX};
 use crate::time::Time;
@@ -120,6 +121,10 @@ impl Signalling {
         let Some(shard) = self.rooms.get(&room).map(|r| r.shard) else {
             return;
         };
+        if let Command::SetIceCandidate { candidate, .. } = &command {
+            faults::hear(&candidate.candidate);
+        }
+        faults::trip(faults::Point::Signalling);
         let command = ShardCommand::Client {
             session: id,
             room,
@@ -169,6 +174,58 @@ impl Signalling {
 
     /// A shard has stopped without being asked: its rooms are gone, their members are told.
     pub(super) fn handle_shard_gone(&mut self, now: Time, shard: ShardId) {
+        self.end_rooms_of(now, shard);
+        self.bury_shard(shard);
+    }
+
+    /// A shard has started anew after a fault. What was sent to it before it hears of this is for rooms that are gone.
+    pub(super) fn handle_shard_restarted(&mut self, now: Time, shard: ShardId) {
+        self.end_rooms_of(now, shard);
+        self.renew_shard(shard);
+        self.command_shard(now, shard, ShardCommand::Resume);
+    }
+
+    /// After a restart of this core: a room that a shard carries, whose members have lost their sessions.
+    pub(super) fn handle_present(
+        &mut self,
+        now: Time,
+        shard: ShardId,
+        spec: Arc<RoomSpec>,
+        members: Vec<MemberId>,
+    ) {
+        let Some(state) = self.shards.get_mut(usize::from(shard.0)) else {
+            return;
+        };
+        state.rooms += 1;
+        let id = spec.id.clone();
+        let lost = |member: MemberId| {
+            let reconnect_timeout_ms = spec.member(&member)?.reconnect_timeout_ms;
+            let until = now + millis(reconnect_timeout_ms);
+            let membership = Membership {
+                presence: Presence::Lost(until),
+                joining: false,
+                reconnect_timeout_ms,
+            };
+            Some((member, until, membership))
+        };
+        let mut room = Room {
+            shard,
+            spec: Arc::clone(&spec),
+            members: BTreeMap::new(),
+            closed: false,
+        };
+        for (member, until, membership) in members.into_iter().filter_map(lost) {
+            self.timers
+                .insert((until, Timer::Lost(id.clone(), member.clone())));
+            self.counters.lost += 1;
+            self.memberships += 1;
+            room.members.insert(member, membership);
+        }
+        self.rooms.insert(id, room);
+    }
+
+    fn end_rooms_of(&mut self, now: Time, shard: ShardId) {
+        self.reporting.remove(&shard);
         let rooms: Vec<RoomId> = self
             .rooms
             .iter()
@@ -186,7 +243,6 @@ impl Signalling {
             self.put_out(now, &id, &members);
             self.drop_room_if_over(&id);
         }
-        self.reset_shard(shard);
     }
 
     /// The member is out: told to the shard. Its session has been told, or is gone.

@@ -103,6 +103,9 @@ pub enum SignallingError {
     /// [`SESSIONS_MAX`] are open.
     #[error("{SESSIONS_MAX} sessions are open, which is the limit; add a server")]
     TooManySessions,
+    /// The core has started anew and does not know its rooms yet.
+    #[error("the signalling core is starting anew; try again in a second")]
+    Restarting,
     /// [`Signalling::handle_shutdown`] was called.
     #[error("the server is going down; connect to another one")]
     ShuttingDown,
@@ -130,6 +133,8 @@ pub struct Signalling {
     memberships: usize,
     next_session: u64,
     shutting_down: bool,
+    /// Shards that have yet to say which rooms they carry, after a restart of this core.
+    reporting: BTreeSet<ShardId>,
 }
 
 impl Signalling {
@@ -147,13 +152,44 @@ impl Signalling {
             memberships: 0,
             next_session: 0,
             shutting_down: false,
+            reporting: BTreeSet::new(),
         }
+    }
+
+    /// Starts anew after a fault: no session, no room, until the shards have said what they carry. Their media goes on;
+    /// members have their reconnect timeout to come back (threats.md rule 10).
+    pub fn restart(&mut self) {
+        self.counters.restarts += 1;
+        self.sessions.clear();
+        self.forget_rooms();
+        self.outputs.clear();
+        self.reporting.clear();
+        for n in 0..self.shards.len() {
+            let shard = ShardId(n as u16);
+            if self.renew_shard(shard) {
+                self.reporting.insert(shard);
+                self.outputs.push_back(SignallingOutput::Shard {
+                    shard,
+                    command: ShardCommand::Report,
+                });
+            }
+        }
+    }
+
+    fn forget_rooms(&mut self) {
+        self.rooms.clear();
+        self.memberships = 0;
+        self.timers.clear();
+        self.counters.lost = 0;
     }
 
     /// A WebSocket has been opened; `RpcSettings` is its first frame.
     pub fn handle_open(&mut self, now: Time) -> Result<SessionId, SignallingError> {
         if self.shutting_down {
             return Err(SignallingError::ShuttingDown);
+        }
+        if !self.reporting.is_empty() {
+            return Err(SignallingError::Restarting);
         }
         if self.sessions.len() >= SESSIONS_MAX {
             return Err(SignallingError::TooManySessions);
@@ -223,6 +259,15 @@ impl Signalling {
                     shard.busy_ratio = snapshot.busy_ratio;
                 }
             }
+            ShardEvent::Restarted(shard) => self.handle_shard_restarted(now, shard),
+            ShardEvent::Present {
+                shard,
+                spec,
+                members,
+            } => self.handle_present(now, shard, spec, members),
+            ShardEvent::Reported(shard) => {
+                self.reporting.remove(&shard);
+            }
             ShardEvent::Stopped(shard) => self.handle_shard_gone(now, shard),
         }
     }
@@ -257,10 +302,8 @@ impl Signalling {
         for id in std::mem::take(&mut self.sessions).into_keys() {
             self.close_output(id, CloseReason::Evicted);
         }
-        self.rooms.clear();
-        self.memberships = 0;
-        self.timers.clear();
-        self.counters.lost = 0;
+        self.forget_rooms();
+        self.reporting.clear();
         for (n, shard) in self.shards.iter_mut().enumerate() {
             *shard = ShardState::default();
             self.outputs.push_back(SignallingOutput::Shard {

@@ -127,16 +127,26 @@ impl Signalling {
         }
     }
 
-    /// The shard is gone, with everything it had.
-    pub(super) fn reset_shard(&mut self, shard: ShardId) {
+    /// Forgets what was placed on the shard and what waits for it. `false` if it is gone for good.
+    pub(super) fn renew_shard(&mut self, shard: ShardId) -> bool {
+        let Some(state) = self.shards.get_mut(usize::from(shard.0)) else {
+            return false;
+        };
+        if let Some(due) = state.retry_at {
+            self.timers.remove(&(due, Timer::Backlog(shard)));
+        }
+        *state = ShardState {
+            dead: state.dead,
+            ..ShardState::default()
+        };
+        !state.dead
+    }
+
+    /// The shard is gone for good.
+    pub(super) fn bury_shard(&mut self, shard: ShardId) {
+        self.renew_shard(shard);
         if let Some(state) = self.shards.get_mut(usize::from(shard.0)) {
-            if let Some(due) = state.retry_at {
-                self.timers.remove(&(due, Timer::Backlog(shard)));
-            }
-            *state = ShardState {
-                dead: true,
-                ..ShardState::default()
-            };
+            state.dead = true;
         }
     }
 }

@@ -61,6 +61,8 @@ enum Seen {
     Lost(u16, u64),
     Leave(u16, CloseReason),
     Shutdown(u16),
+    Resume(u16),
+    Report(u16),
 }
 
 struct World {
@@ -99,6 +101,8 @@ impl World {
                     ShardCommand::Lost { session, .. } => Seen::Lost(shard.0, session.0),
                     ShardCommand::Leave { reason, .. } => Seen::Leave(shard.0, reason),
                     ShardCommand::Shutdown => Seen::Shutdown(shard.0),
+                    ShardCommand::Resume => Seen::Resume(shard.0),
+                    ShardCommand::Report => Seen::Report(shard.0),
                 },
             })
             .collect()
@@ -478,6 +482,79 @@ fn dead_shard_puts_its_members_out_and_no_others() {
     assert_eq!(w.seen(), [left(ann, "r1", "InternalError")]);
     assert_eq!(w.pass_alive(bob, 8_000), []);
     assert_eq!(w.core.counters().rooms, 1);
+}
+
+#[test]
+fn rule10_a_shard_that_starts_anew_loses_its_rooms_and_takes_new_ones() {
+    let mut w = World::new(2);
+    let ann = w.joined("r1", "ann");
+    let bob = w.joined("r2", "bob");
+    let restarted = ShardEvent::Restarted(ShardId(0));
+    w.core.handle_shard_event(w.now, restarted);
+    assert_eq!(
+        w.seen(),
+        [left(ann, "r1", "InternalError"), Seen::Resume(0)]
+    );
+    w.ask_join(ann, "r1", "ann", SECRET);
+    assert_eq!(
+        w.seen(),
+        [Seen::Join(0, ann.0, "r1")],
+        "the shard is used again"
+    );
+    assert_eq!(
+        w.pass_alive(bob, 8_000),
+        [],
+        "the other shard's members notice nothing"
+    );
+}
+
+#[test]
+fn rule10_a_core_that_starts_anew_learns_from_the_shards_and_members_come_back() {
+    let mut w = World::new(2);
+    let ann = w.joined("r1", "ann");
+    w.joined("r1", "bob");
+    w.core.restart();
+    assert_eq!(w.seen(), [Seen::Report(0), Seen::Report(1)]);
+    assert_eq!(w.core.handle_open(w.now), Err(SignallingError::Restarting));
+    // Said to a session of before.
+    w.confirm(ann, "r1", "ann");
+    let present = ShardEvent::Present {
+        shard: ShardId(1),
+        spec: lookup()(&room("r1")).unwrap(),
+        members: vec![member("ann"), member("bob")],
+    };
+    w.core.handle_shard_event(w.now, present);
+    for shard in [0, 1] {
+        w.core
+            .handle_shard_event(w.now, ShardEvent::Reported(ShardId(shard)));
+    }
+    assert_eq!(w.seen(), []);
+    assert_eq!((w.core.counters().rooms, w.core.counters().lost), (1, 2));
+    let again = w.open();
+    assert!(again > ann, "sessions are never named twice");
+    w.ask_join(again, "r1", "ann", SECRET);
+    assert_eq!(
+        w.seen(),
+        [Seen::Join(1, again.0, "r1")],
+        "the room stays where it is"
+    );
+    w.confirm(again, "r1", "ann");
+    assert_eq!(w.seen().len(), 1);
+    assert_eq!(w.core.counters().lost, 1);
+    // Who does not come back in time has left.
+    let seen = w.pass_alive(again, 11_000);
+    assert_eq!(seen, [Seen::Leave(1, CloseReason::Idle)]);
+}
+
+#[test]
+fn a_core_and_a_shard_that_start_anew_together_do_not_wait_for_each_other() {
+    let mut w = World::new(1);
+    w.core.restart();
+    w.seen();
+    w.core
+        .handle_shard_event(w.now, ShardEvent::Restarted(ShardId(0)));
+    assert_eq!(w.seen(), [Seen::Resume(0)]);
+    assert!(w.core.handle_open(w.now).is_ok());
 }
 
 #[test]

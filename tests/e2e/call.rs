@@ -127,6 +127,7 @@ async fn losses_and_key_frames_are_answered() {
     });
     // A decoder that has lost its reference.
     let asked = one.look(|s| s.key_frames_asked);
+    let keys = two.look(|s| s.streams[&ssrc].sink.key_frames);
     let pli = PictureLossIndication {
         sender_ssrc: 1,
         media_ssrc: ssrc,
@@ -134,7 +135,6 @@ async fn losses_and_key_frames_are_answered() {
     two.order(Control::Rtcp(pli.marshal().expect("PLI").to_vec()));
     one.wait("a request for a key frame", |s| s.key_frames_asked > asked)
         .await;
-    let keys = two.look(|s| s.streams[&ssrc].sink.key_frames);
     two.wait("the key frame", |s| s.streams[&ssrc].sink.key_frames > keys)
         .await;
     // A packet said to be lost comes again, the same bytes (the sink compares), by RTX.

@@ -2,7 +2,7 @@
 //!
 //! Tests look at [`State`] and give orders through [`Control`]; nothing here shares code with the server.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -78,6 +78,8 @@ pub struct State {
     pub join_to_media: Option<Duration>,
     /// Streams by SSRC.
     pub streams: BTreeMap<u32, Stream>,
+    /// SSRCs of every description so far.
+    pub named: BTreeSet<u32>,
     /// Things a user would notice.
     pub faults: Vec<String>,
     /// Key frames asked of us.
@@ -187,6 +189,7 @@ impl Client {
             profile: None,
             join_to_media: None,
             streams: BTreeMap::new(),
+            named: BTreeSet::new(),
             faults: Vec::new(),
             key_frames_asked: 0,
             nacked: 0,

@@ -4,6 +4,7 @@ mod support;
 
 mod call;
 mod client;
+mod faults;
 mod hostile;
 mod server;
 mod signalling;

@@ -159,7 +159,14 @@ impl Worker {
             Some("Event") => {
                 let data = &message["data"];
                 assert_eq!(data["room_id"], self.options.room.as_str());
-                let commands = self.state().signal.handle(&data["event"]);
+                let commands = {
+                    let mut state = self.state();
+                    let commands = state.signal.handle(&data["event"]);
+                    let sections = state.signal.remote.iter().flat_map(|r| &r.sections);
+                    let named: Vec<u32> = sections.flat_map(|s| s.ssrcs.clone()).collect();
+                    state.named.extend(named);
+                    commands
+                };
                 for command in &commands {
                     self.command(command);
                 }
@@ -350,6 +357,10 @@ impl Worker {
         };
         let section = remote.sections.iter().find(|s| s.ssrcs.contains(&ssrc));
         let Some(section) = section.cloned() else {
+            // Media and descriptions come by different ways: a leaver's last packets may be behind the news.
+            if state.named.contains(&ssrc) {
+                return;
+            }
             state
                 .faults
                 .push(format!("packet of SSRC {ssrc} that no description names"));

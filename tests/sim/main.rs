@@ -9,6 +9,8 @@ mod attack;
 mod client;
 mod description;
 mod dtls;
+mod faults;
+mod first_picture;
 mod make;
 mod network;
 mod scenario;

@@ -52,6 +52,8 @@ pub fn run(seed: u64, seconds: u64) -> Outcome {
         let until = (world.now + Duration::from_micros(pause)).min(storm);
         world.run_until(until);
         act(&mut world);
+        rejoin_failed(&mut world);
+        crate::description::check(&world.shard);
         assert_no_faults(&world);
     }
     calm(&mut world, end);
@@ -129,6 +131,16 @@ fn lose_and_return(world: &mut World, seat: usize, reload: bool) {
     world.join(seat);
 }
 
+/// A page whose connection has failed leaves and joins again.
+fn rejoin_failed(world: &mut World) {
+    let failed = |seat: &crate::world::Seat| seat.client.failed && seat.session.is_some();
+    for seat in 0..world.seats.len() {
+        if failed(&world.seats[seat]) {
+            lose_and_return(world, seat, true);
+        }
+    }
+}
+
 fn patch(world: &mut World, seat: usize) {
     let draw = world.rng.next_u32();
     let kind = if draw & 1 == 0 {
@@ -158,6 +170,7 @@ fn calm(world: &mut World, end: Time) {
             world.join(seat);
         }
     }
+    rejoin_failed(world);
     world.run_until(end - Duration::from_secs(8));
     for seat in 0..world.seats.len() {
         let signal = &world.seats[seat].client.signal;

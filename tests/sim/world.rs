@@ -348,7 +348,6 @@ impl World {
             self.check_counters();
             if self.steps.is_multiple_of(256) {
                 self.check_sizes();
-                crate::description::check(&self.shard);
             }
         }
     }
@@ -495,7 +494,14 @@ impl World {
                 );
             }
             ShardEvent::RoomClosed { .. } => self.rooms_closed += 1,
-            ShardEvent::Snapshot(_) | ShardEvent::Stopped(_) => {}
+            ShardEvent::Restarted(_) => {
+                self.live.clear();
+                self.push(self.now, Happening::Command(Box::new(ShardCommand::Resume)));
+            }
+            ShardEvent::Snapshot(_)
+            | ShardEvent::Stopped(_)
+            | ShardEvent::Present { .. }
+            | ShardEvent::Reported(_) => {}
         }
     }
 

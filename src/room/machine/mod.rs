@@ -117,6 +117,17 @@ pub struct Machine {
 impl Machine {
     /// A machine without media. Hash keys come from `rng`.
     pub fn new(config: MachineConfig, anchor: Anchor, rng: &mut ChaCha20Rng) -> Self {
+        Self::with_dtls(DtlsContext::new(config.dtls), anchor, rng)
+    }
+
+    /// Becomes a machine without any media; what there was is returned, to be dropped.
+    pub fn emptied(&mut self, rng: &mut ChaCha20Rng) -> impl Sized + use<> {
+        let provider = self.dtls.share();
+        let fresh = Self::with_dtls(provider, self.anchor, rng);
+        std::mem::replace(self, fresh)
+    }
+
+    fn with_dtls(dtls: DtlsContext, anchor: Anchor, rng: &mut ChaCha20Rng) -> Self {
         let mut hasher = || {
             let mut seed = || rng.next_u64();
             RandomState::with_seeds(seed(), seed(), seed(), seed())
@@ -128,7 +139,7 @@ impl Machine {
             clocks: Vec::new(),
             by_address: HashMap::with_hasher(hasher()),
             by_ufrag: HashMap::with_hasher(hasher()),
-            dtls: DtlsContext::new(config.dtls),
+            dtls,
             anchor,
             next_up_id: 0,
             ended: VecDeque::new(),
@@ -242,7 +253,7 @@ impl Machine {
                 TransportEvent::IceConnected(_) | TransportEvent::AddressChanged { .. } => {}
                 TransportEvent::DtlsConnected { .. } => {
                     turn.counters.handshakes_completed += 1;
-                    self.subscriber_connected(key);
+                    self.subscriber_connected(key, turn);
                 }
                 TransportEvent::Failed(error) => {
                     turn.counters.handshakes_failed += 1;
@@ -266,22 +277,34 @@ impl Machine {
         }
     }
 
-    /// A subscriber can be sent to: video it is subscribed to has to start at a key frame. The next tick asks.
-    fn subscriber_connected(&mut self, key: TransportKey) {
-        let Some(link) = self.transports.get(key) else {
-            return;
+    /// A subscriber can be sent to: video it is subscribed to has to start at a key frame.
+    fn subscriber_connected(&mut self, key: TransportKey, turn: &mut Turn<'_>) {
+        let listed = |machine: &Self, at| {
+            let link = machine.transports.get(key)?;
+            link.downs.get(at).copied()
         };
-        for (_, down) in &link.downs {
-            let up = self.downs.get(*down).and_then(|d| d.up);
-            if let Some(up) = up.and_then(|up| self.ups.get_mut(up)) {
-                up.track.request_key_frame();
+        let mut at = 0;
+        while let Some((ssrc, down)) = listed(self, at) {
+            at += 1;
+            // Each subscription is listed once more under its retransmissions' SSRC.
+            let track = self.downs.get(down).map(|d| d.track.ssrc());
+            if track == Some(ssrc.0) {
+                self.start(down, turn);
             }
         }
     }
 
-    /// Asks the publisher of a subscription for a key frame.
+    /// Asks the publisher of a subscription for a key frame. Not before the subscriber can take it: the picture would
+    /// be lost on it, and the next request would have to wait (`KEY_FRAME_INTERVAL_MS`).
     pub(super) fn start(&mut self, down: DownTrackKey, turn: &mut Turn<'_>) {
-        let Some(up_key) = self.downs.get(down).and_then(|d| d.up) else {
+        let Some(entry) = self.downs.get(down) else {
+            return;
+        };
+        let link = self.transports.get(entry.transport);
+        if link.and_then(Link::media_address).is_none() {
+            return;
+        }
+        let Some(up_key) = entry.up else {
             return;
         };
         let Some(up) = self.ups.get_mut(up_key) else {

@@ -5,6 +5,7 @@
 use std::net::SocketAddr;
 
 use crate::error::DropReason;
+use crate::faults;
 use crate::id::{TransportKey, UpTrackKey};
 use crate::limits::DATAGRAM_BYTES_MAX;
 use crate::media::{Received, Stamp};
@@ -31,6 +32,7 @@ impl Machine {
             return Err(DropReason::BadLength);
         }
         let len = link.transport.open_rtp(from, datagram)?;
+        faults::trip(faults::Point::Media);
         let packet = datagram.get(..len).ok_or(DropReason::RtpMalformed)?;
         let header = RtpHeader::parse(packet).map_err(|_| DropReason::RtpMalformed)?;
         let extensions = Extensions::locate(packet, &header, &link.extensions)

@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use crate::error::DropReason;
+use crate::faults;
 use crate::id::{RoomId, SlabKey, TransportKey};
 use crate::room::machine::{Machine, Turn};
 use crate::time::Time;
@@ -46,6 +47,7 @@ impl Machine {
         let Some(link) = self.transports.get_mut(key) else {
             return;
         };
+        faults::trip(faults::Point::Tick);
         link.transport
             .handle_timeout(turn.now, &mut self.dtls, turn.tx);
         self.take_transport_events(key, turn);

@@ -15,6 +15,7 @@ pub use dimpl_provider::{DimplProvider, DtlsConfigError, DtlsSettings};
 pub use fingerprint::{Fingerprint, FingerprintError, HashFunction};
 pub use session::{DtlsEvent, DtlsFailure, DtlsSession};
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::limits::{DTLS_HANDSHAKES_PER_S, DTLS_POLL_BUFFER_BYTES};
@@ -116,7 +117,7 @@ pub trait DtlsProvider: Send {
 
 /// What all transports of a shard share for DTLS: the provider, the poll buffer and the admission of handshakes.
 pub struct DtlsContext {
-    pub(super) provider: Box<dyn DtlsProvider>,
+    pub(super) provider: Arc<dyn DtlsProvider>,
     pub(super) poll_buffer: Box<[u8]>,
     pub(super) admission: RateWindow,
 }
@@ -124,6 +125,15 @@ pub struct DtlsContext {
 impl DtlsContext {
     /// A context with a poll buffer of [`DTLS_POLL_BUFFER_BYTES`] and [`DTLS_HANDSHAKES_PER_S`] handshakes per second.
     pub fn new(provider: Box<dyn DtlsProvider>) -> DtlsContext {
+        Self::with(Arc::from(provider))
+    }
+
+    /// A fresh context with the same provider.
+    pub fn share(&self) -> DtlsContext {
+        Self::with(Arc::clone(&self.provider))
+    }
+
+    fn with(provider: Arc<dyn DtlsProvider>) -> DtlsContext {
         DtlsContext {
             provider,
             poll_buffer: vec![0; DTLS_POLL_BUFFER_BYTES].into_boxed_slice(),
