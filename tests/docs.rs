@@ -397,3 +397,44 @@ fn cli_words() -> BTreeSet<String> {
         .map(str::to_owned)
         .collect()
 }
+
+/// Names in backticks that look like tests: words joined by underscores.
+fn named_tests(page: &str) -> BTreeSet<String> {
+    let rows = page.lines().filter(|line| line.starts_with("| ") && line.contains("_"));
+    let cells = rows.filter_map(|line| line.trim_end_matches(" |").rsplit_once("| "));
+    cells
+        .flat_map(|(_, cell)| cell.split('`').skip(1).step_by(2))
+        .filter(|name| name.matches('_').count() >= 2)
+        .map(str::to_owned)
+        .collect()
+}
+
+fn rust_files(dir: &Path, out: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(dir).expect("a folder").flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            rust_files(&path, out);
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            out.push(path);
+        }
+    }
+}
+
+#[test]
+fn tests_that_the_security_page_names_exist() {
+    let named = named_tests(&read("docs/security.md"));
+    assert!(named.len() > 30, "the page names its tests: {named:?}");
+    let mut files = Vec::new();
+    for folder in ["src", "tests"] {
+        rust_files(&root().join(folder), &mut files);
+    }
+    let code: String = files
+        .iter()
+        .map(|path| fs::read_to_string(path).expect("a file"))
+        .collect();
+    let missing: Vec<&String> = named
+        .iter()
+        .filter(|name| !code.contains(&format!("fn {name}(")))
+        .collect();
+    assert!(missing.is_empty(), "not to be found: {missing:?}");
+}

@@ -5,7 +5,7 @@
 // else /dev.json is asked), audio=0, video=0, audio=raw (no echo cancellation and the like, for music and for tests),
 // video=640x360 or video=640x360@15 (size and frames per second to ask the camera for).
 
-import { ColchisClient, connect } from "./colchis-client.js";
+import { ColchisClient, connect, warmUp } from "./colchis-client.js";
 import { CallView } from "./call.js";
 import { DeviceError, Devices, LevelMeter } from "./devices.js";
 import { hue, icon, initials } from "./tiles.js";
@@ -403,12 +403,14 @@ async function start() {
   byId("name").value = parameters.get("name") ?? (joinNow ? `Guest ${Math.floor(1000 + 9000 * Math.random())}` : remembered());
   refreshPreview();
   const started = startDevices(["audio", "video"]);
+  // Only a saving of time: a browser without WebRTC says so when it is needed.
+  const warm = warmUp().catch(() => {});
   const complaints = async () => {
     for (const error of await started) complain(error instanceof DeviceError ? error.message : String(error));
     await listDevices();
   };
   if (joinNow) {
-    await Promise.race([started, wait(DEVICE_WAIT_MS)]);
+    await Promise.race([Promise.all([started, warm]), wait(DEVICE_WAIT_MS)]);
     await join(cleanName(byId("name").value), cleanName(byId("room").value) || "lobby");
   } else if (!byId("name").value) byId("name").focus();
   await complaints();

@@ -68,6 +68,21 @@ export function capabilities() {
   };
 }
 
+/**
+ * Makes and drops a connection. The first one of a page costs the browser some hundred milliseconds (threads, codecs, a
+ * certificate); called while the user still looks at the lobby, joining need not wait for it.
+ */
+export async function warmUp() {
+  const pc = new RTCPeerConnection();
+  try {
+    pc.addTransceiver("audio");
+    pc.addTransceiver("video");
+    await pc.createOffer();
+  } finally {
+    pc.close();
+  }
+}
+
 /** `a=1;b=2` as an object; a value without a name (RED's `111/111`) is kept under the empty name. */
 export function parseFmtp(line) {
   const parameters = {};

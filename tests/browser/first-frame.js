@@ -12,8 +12,8 @@ const [members, rounds] = [Number(process.argv[2] ?? 1), Number(process.argv[3] 
 /** Runs in the page before its scripts: notes when each step happened, in ms since JoinRoom was sent. */
 function watch() {
   const steps = (globalThis.steps = {});
-  let zero = 0;
-  const note = (name) => (steps[name] ??= Math.round(performance.now() - zero));
+  let zero = 0; // When JoinRoom was sent; what is before it does not count.
+  const note = (name) => zero > 0 && (steps[name] ??= Math.round(performance.now() - zero));
   const Socket = globalThis.WebSocket;
   globalThis.WebSocket = class extends Socket {
     send(text) {
