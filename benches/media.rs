@@ -2,9 +2,10 @@
 //!
 //! The bound of the project: rewrite + seal of a 1200-byte packet ≤ 1.3 × copy + AES-128-GCM seal in the same run.
 
-use std::alloc::{GlobalAlloc, Layout, System};
+#[path = "../tests/support/counting.rs"]
+mod counting;
+
 use std::hint::black_box;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use colchis::media::*;
@@ -14,32 +15,11 @@ use colchis::wire::rtp::{
     ExtensionKind, ExtensionMap, Extensions, HeaderFields, HeaderWriter, RtpHeader,
 };
 use colchis::wire::sdp::CodecFormat;
+use counting::allocations;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
 const PAYLOAD_BYTES: usize = 1200;
 const SUBSCRIBERS: usize = 32;
-
-/// Counts allocations, so that "none per packet" is a number and not a belief.
-struct Counting;
-
-static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
-
-// SAFETY: every call is passed on unchanged to the system allocator, which keeps the contract.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller keeps `alloc`'s contract, which is the same.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: `pointer` came from `alloc` above, that is from the system allocator, with this layout.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 fn extensions() -> ExtensionMap {
     [
@@ -242,7 +222,7 @@ fn per_packet(c: &mut Criterion) {
 }
 
 /// Not a time: forwards and resends after a warm-up must not allocate at all.
-fn allocations(_: &mut Criterion) {
+fn no_allocations(_: &mut Criterion) {
     const TURNS: u64 = 20_000;
     let mut room = Room::new();
     let mut work = |turns: u64| {
@@ -255,9 +235,9 @@ fn allocations(_: &mut Criterion) {
         }
     };
     work(1000);
-    let before = ALLOCATIONS.load(Ordering::Relaxed);
+    let before = allocations();
     work(TURNS);
-    let made = ALLOCATIONS.load(Ordering::Relaxed) - before;
+    let made = allocations() - before;
     println!(
         "media/allocations: {made} in {} packets x subscribers",
         TURNS * SUBSCRIBERS as u64
@@ -271,6 +251,6 @@ criterion_group! {
         .sample_size(30)
         .warm_up_time(Duration::from_millis(500))
         .measurement_time(Duration::from_secs(2));
-    targets = allocations, per_packet, per_subscriber
+    targets = no_allocations, per_packet, per_subscriber
 }
 criterion_main!(benches);

@@ -3,6 +3,9 @@
 //!
 //! `cargo bench --bench shard`. The clients are those of the simulation: real ICE, DTLS and SRTP; nothing is sent.
 
+#[path = "../tests/support/counting.rs"]
+mod counting;
+
 #[path = "../tests/support/mod.rs"]
 mod support;
 
@@ -20,14 +23,13 @@ mod network;
 #[allow(dead_code)]
 mod world;
 
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::hint::black_box;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use colchis::transmit::TransmitQueue;
 use colchis::transport::srtp::{MasterKey, Outbound, SrtpProfile};
 use colchis::wire::rtp::RtpHeader;
+use counting::allocations;
 use make::make_shard;
 use network::Link;
 use world::World;
@@ -40,27 +42,6 @@ const PACKETS: usize = 400;
 const ROUNDS: usize = 15;
 /// Virtual time for joining, handshakes and first key frames.
 const SETUP: Duration = Duration::from_secs(6);
-
-struct Counting;
-
-static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
-
-// SAFETY: every call goes to the system allocator unchanged; only a counter is added.
-#[allow(unsafe_code)]
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller keeps GlobalAlloc's contract.
-        unsafe { System.alloc(layout) }
-    }
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        // SAFETY: as above.
-        unsafe { System.dealloc(at, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 /// A room of `subscribers` + 1 members whose media flows.
 fn call(subscribers: usize) -> World {
@@ -113,12 +94,12 @@ fn forward(subscribers: usize) -> (f64, f64, f64) {
     let from = world.seats[0].client.address;
     let mut tx = TransmitQueue::default();
     let mut times = Vec::new();
-    let (mut allocations, mut copies) = (0, 0);
+    let (mut made, mut copies) = (0, 0);
     for round in 0..ROUNDS {
         let mut packets: Vec<Vec<u8>> = (0..PACKETS).map(|_| publisher.next(&mut world)).collect();
         let now = world.now + Duration::from_millis(round as u64);
         let before = world.shard.counters().packets_forwarded;
-        let allocated = ALLOCATIONS.load(Ordering::Relaxed);
+        let allocated = allocations();
         let start = Instant::now();
         for packet in &mut packets {
             world.shard.handle_datagram(now, from, packet, &mut tx);
@@ -128,7 +109,7 @@ fn forward(subscribers: usize) -> (f64, f64, f64) {
         let took = start.elapsed();
         let sent = world.shard.counters().packets_forwarded - before;
         if round > 0 {
-            allocations += ALLOCATIONS.load(Ordering::Relaxed) - allocated;
+            made += allocations() - allocated;
             copies += sent;
         }
         times.push(took.as_nanos() as f64 / sent.max(1) as f64);
@@ -137,7 +118,7 @@ fn forward(subscribers: usize) -> (f64, f64, f64) {
     let per_copy = copies as f64;
     (
         times[ROUNDS / 2],
-        allocations as f64 / per_copy,
+        made as f64 / per_copy,
         per_copy / (PACKETS * (ROUNDS - 1)) as f64,
     )
 }

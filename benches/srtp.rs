@@ -2,35 +2,16 @@
 //!
 //! Budget: header rewrite + copy + seal at most 1.3 × the bare copy + AES-128-GCM seal of the same run; no allocation.
 
-use std::alloc::{GlobalAlloc, Layout, System};
+#[path = "../tests/support/counting.rs"]
+mod counting;
+
 use std::hint::black_box;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use aws_lc_rs::aead::{AES_128_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use colchis::transport::srtp::{Inbound, MasterKey, Outbound, SrtpProfile};
 use colchis::wire::rtp::{HeaderFields, HeaderWriter};
+use counting::allocations;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-
-struct Counting;
-
-static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
-
-// SAFETY: every call goes to the system allocator unchanged; counting is one atomic addition.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller's promises are those of `System::alloc`.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: `pointer` came from `System::alloc` with this layout.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 const PACKET: usize = 1200;
 const EXTENSION: [u8; 3] = [1, 2, 3];
@@ -93,14 +74,14 @@ fn seal(c: &mut Criterion) {
                 outbound.seal_rtp_from(&mut slot, header_len, black_box(&payload))
             });
         });
-        let before = ALLOCATIONS.load(Ordering::Relaxed);
+        let before = allocations();
         for _ in 0..1000 {
             sequence = sequence.wrapping_add(1);
             let header_len = rewrite(&mut slot, sequence);
             let sealed = outbound.seal_rtp_from(&mut slot, header_len, &payload);
             assert!(sealed.is_ok());
         }
-        let counted = ALLOCATIONS.load(Ordering::Relaxed) - before;
+        let counted = allocations() - before;
         println!("srtp/rewrite_seal_from/{name}: {counted} allocations in 1000 packets");
     }
     group.finish();

@@ -400,7 +400,9 @@ fn cli_words() -> BTreeSet<String> {
 
 /// Names in backticks that look like tests: words joined by underscores.
 fn named_tests(page: &str) -> BTreeSet<String> {
-    let rows = page.lines().filter(|line| line.starts_with("| ") && line.contains("_"));
+    let rows = page
+        .lines()
+        .filter(|line| line.starts_with("| ") && line.contains("_"));
     let cells = rows.filter_map(|line| line.trim_end_matches(" |").rsplit_once("| "));
     cells
         .flat_map(|(_, cell)| cell.split('`').skip(1).step_by(2))

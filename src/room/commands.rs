@@ -161,7 +161,6 @@ impl Room {
         statuses: &BTreeMap<TrackId, bool>,
         cx: &mut Context<'_>,
     ) -> Result<(), RoomError> {
-        let room = self.id.clone();
         let peer = self.peer(id, peer_id)?;
         if peer.phase != Phase::AwaitsOffer {
             return Err(RoomError::NotAsked("an offer"));
@@ -174,22 +173,12 @@ impl Room {
             Ok(answer) => answer.sdp,
             Err(error) => return Err(self.refused(id, error, cx)),
         };
-        peer.phase = Phase::Stable;
-        peer.refused = 0;
         take_statuses(peer, statuses);
-        if let Some(session) = self.members.get(id).and_then(Member::listener) {
-            let applied = Event::LocalDescriptionApplied {
-                peer_id,
-                sdp_offer: sdp,
-            };
-            cx.send(session, &room, applied);
-            let made = Event::SdpAnswerMade {
-                peer_id,
-                sdp_answer: answer,
-            };
-            cx.send(session, &room, made);
-        }
-        self.negotiated(id, cx);
+        let answer = Event::SdpAnswerMade {
+            peer_id,
+            sdp_answer: answer,
+        };
+        self.negotiated(id, peer_id, sdp, Some(answer), cx);
         Ok(())
     }
 
@@ -201,7 +190,6 @@ impl Room {
         statuses: &BTreeMap<TrackId, bool>,
         cx: &mut Context<'_>,
     ) -> Result<(), RoomError> {
-        let room = self.id.clone();
         let peer = self.peer(id, peer_id)?;
         if peer.phase != Phase::AwaitsAnswer {
             return Err(RoomError::NotAsked("an answer"));
@@ -209,22 +197,33 @@ impl Room {
         if let Err(error) = peer.negotiation.handle_answer(&sdp) {
             return Err(self.refused(id, error, cx));
         }
-        peer.phase = Phase::Stable;
-        peer.refused = 0;
         take_statuses(peer, statuses);
+        self.negotiated(id, peer_id, sdp, None, cx);
+        Ok(())
+    }
+
+    /// A negotiation has ended with the client's description `sdp`: acknowledge it, set media up, tell what had to wait.
+    fn negotiated(
+        &mut self,
+        id: &MemberId,
+        peer_id: PeerId,
+        sdp: String,
+        answer: Option<Event>,
+        cx: &mut Context<'_>,
+    ) {
+        if let Some(peer) = self.members.get_mut(id).and_then(|m| m.peer.as_mut()) {
+            peer.phase = Phase::Stable;
+            peer.refused = 0;
+        }
         if let Some(session) = self.members.get(id).and_then(Member::listener) {
             let applied = Event::LocalDescriptionApplied {
                 peer_id,
                 sdp_offer: sdp,
             };
-            cx.send(session, &room, applied);
+            for event in std::iter::once(applied).chain(answer) {
+                cx.send(session, &self.id, event);
+            }
         }
-        self.negotiated(id, cx);
-        Ok(())
-    }
-
-    /// A negotiation has ended: set media up, then tell what had to wait.
-    fn negotiated(&mut self, id: &MemberId, cx: &mut Context<'_>) {
         self.apply_negotiated(id, cx);
         self.reconcile_member(id, cx);
         if let Some(peer) = self.members.get_mut(id).and_then(|m| m.peer.as_mut()) {

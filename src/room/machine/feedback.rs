@@ -24,10 +24,8 @@ impl Machine {
         datagram: &mut [u8],
         turn: &mut Turn<'_>,
     ) -> Result<(), DropReason> {
-        let link = self
-            .transports
-            .get_mut(key)
-            .ok_or(DropReason::UnknownSource)?;
+        let link = self.transports.get_mut(key);
+        let link = link.ok_or(DropReason::UnknownSource)?;
         let len = link.transport.open_rtcp(from, datagram)?;
         let bytes = datagram.get(..len).ok_or(DropReason::RtcpMalformed)?;
         let compound = Compound::parse(bytes).map_err(|_| DropReason::RtcpMalformed)?;

@@ -24,10 +24,8 @@ impl Machine {
         datagram: &mut [u8],
         turn: &mut Turn<'_>,
     ) -> Result<(), DropReason> {
-        let link = self
-            .transports
-            .get_mut(key)
-            .ok_or(DropReason::UnknownSource)?;
+        let link = self.transports.get_mut(key);
+        let link = link.ok_or(DropReason::UnknownSource)?;
         if datagram.len() > DATAGRAM_BYTES_MAX {
             return Err(DropReason::BadLength);
         }

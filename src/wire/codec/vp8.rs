@@ -22,6 +22,17 @@ pub struct PictureId {
     pub offset: u8,
 }
 
+impl PictureId {
+    /// Writes `value` over this picture id of `payload`, keeping its width.
+    pub(super) fn write(self, payload: &mut [u8], value: u16) -> Option<()> {
+        let at = usize::from(self.offset);
+        match self.wide {
+            true => put(payload, at, &(value | 0x8000).to_be_bytes()),
+            false => put(payload, at, &[value as u8 & 0x7f]),
+        }
+    }
+}
+
 /// What a VP8 payload descriptor says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Vp8Descriptor {
@@ -113,12 +124,7 @@ impl Vp8Descriptor {
     /// Writes `value` over the picture id of `payload`, a payload with this very descriptor, keeping its width.
     /// `None`, and nothing written, when there is no picture id.
     pub fn write_picture_id(&self, payload: &mut [u8], value: u16) -> Option<()> {
-        let id = self.picture_id?;
-        let at = usize::from(id.offset);
-        match id.wide {
-            true => put(payload, at, &(value | 0x8000).to_be_bytes()),
-            false => put(payload, at, &[value as u8 & 0x7f]),
-        }
+        self.picture_id?.write(payload, value)
     }
 
     /// Writes `value` over TL0PICIDX. `None`, and nothing written, when there is none.
