@@ -130,6 +130,8 @@ pub const FRESH_PEERS_MAX: u32 = 8;
 pub const FRESH_PEERS_PERIOD_S: u64 = 60;
 /// Times a client is asked again for a description that was refused. More: it stays without until it reconnects.
 pub const DESCRIPTION_TRIES_MAX: u32 = 3;
+/// Members of one room that are connected with each other. More: joins are refused.
+pub const MESH_MEMBERS_MAX: usize = 16;
 /// m-sections of one session description. More: the description is refused.
 pub const SDP_MEDIA_MAX: usize = 1024;
 /// Bytes of a session description. More: the description is refused.

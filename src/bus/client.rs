@@ -126,6 +126,20 @@ impl std::fmt::Debug for Command {
 }
 
 impl Command {
+    /// The peer it is for, if it is for one.
+    pub fn peer(&self) -> Option<PeerId> {
+        match self {
+            Command::MakeSdpOffer { peer_id, .. }
+            | Command::MakeSdpAnswer { peer_id, .. }
+            | Command::SetIceCandidate { peer_id, .. }
+            | Command::AddPeerConnectionMetrics { peer_id, .. }
+            | Command::UpdateTracks { peer_id, .. } => Some(*peer_id),
+            Command::JoinRoom { .. }
+            | Command::LeaveRoom { .. }
+            | Command::SynchronizeMe { .. } => None,
+        }
+    }
+
     /// The wire name.
     pub fn name(&self) -> &'static str {
         match self {

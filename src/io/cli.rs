@@ -44,6 +44,9 @@ struct DevArgs {
     /// UDP port of the first shard; the others follow. 0: any free ports.
     #[arg(long, value_name = "PORT", default_value_t = 0)]
     udp_port: u16,
+    /// Connect members with each other (a mesh), not with the server, which then carries signalling only.
+    #[arg(long)]
+    mesh: bool,
 }
 
 #[derive(Debug, Args)]
@@ -62,6 +65,7 @@ pub fn main() -> ExitCode {
             private_listen: args.private_listen,
             shards: args.shards.map(usize::from),
             udp_port: args.udp_port,
+            mesh: args.mesh,
         })),
         Command::Serve(args) => Launch::serve(&args.config)
             .map_err(Into::into)

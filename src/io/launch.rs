@@ -35,6 +35,8 @@ pub struct DevOptions {
     pub shards: Option<usize>,
     /// First UDP port; 0: any.
     pub udp_port: u16,
+    /// Connect members with each other.
+    pub mesh: bool,
 }
 
 /// Shards of dev mode at least, so that two rooms show two shards.
@@ -52,10 +54,15 @@ impl Launch {
         config.private.listen = options.private_listen;
         config.media.udp_port = options.udp_port;
         let open = Arc::new(open_member(&config.timeouts));
+        let p2p = if options.mesh {
+            P2pPolicy::Always
+        } else {
+            P2pPolicy::Never
+        };
         let specs: SpecLookup = Box::new(move |room: &RoomId| {
             Some(Arc::new(RoomSpec {
                 id: room.clone(),
-                p2p: P2pPolicy::Never,
+                p2p,
                 open: Some(open.clone()),
                 members: BTreeMap::new(),
             }))

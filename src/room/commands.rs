@@ -10,9 +10,7 @@ use crate::bus::client::{Capabilities, CloseReason, Command, Event, TrackPatchCo
 use crate::bus::spec::RoomSpec;
 use crate::faults;
 use crate::id::{MemberId, PeerId, SessionId, TrackId};
-use crate::limits::{
-    DESCRIPTION_TRIES_MAX, FRESH_PEERS_MAX, FRESH_PEERS_PERIOD_S, MEMBERS_PER_ROOM_MAX,
-};
+use crate::limits::{DESCRIPTION_TRIES_MAX, FRESH_PEERS_MAX, FRESH_PEERS_PERIOD_S};
 use crate::room::codecs::decodes;
 use crate::room::model::{Member, Peer, Phase};
 use crate::room::negotiation::{NegotiationError, OfferContext};
@@ -35,7 +33,7 @@ impl Room {
             return Err(RoomError::NotInSpec(id.clone()));
         };
         self.spec = Arc::clone(spec);
-        let full = self.members.len() >= MEMBERS_PER_ROOM_MAX;
+        let full = self.members.len() >= self.members_max();
         let is_reconnect = match self.members.get_mut(id) {
             Some(member) => {
                 member.session = Some(session);
@@ -99,7 +97,7 @@ impl Room {
         &mut self,
         session: SessionId,
         id: &MemberId,
-        command: Command,
+        mut command: Command,
         cx: &mut Context<'_>,
     ) -> Result<(), RoomError> {
         faults::trip(faults::Point::Room);
@@ -110,6 +108,10 @@ impl Room {
             .ok_or_else(|| RoomError::NotJoined(id.clone()))?;
         if member.awaits_sync && !matches!(command, Command::SynchronizeMe { .. }) {
             return Err(RoomError::AwaitsSync(id.clone()));
+        }
+        let synchronized = !member.awaits_sync;
+        if let Some(done) = self.mesh_command(id, &mut command, cx) {
+            return done;
         }
         match command {
             Command::MakeSdpOffer {
@@ -128,7 +130,7 @@ impl Room {
                 tracks_patches,
             } => self.update_tracks(id, peer_id, &tracks_patches, cx),
             // Only once after a reconnect: each costs a peer.
-            Command::SynchronizeMe { .. } if !member.awaits_sync => Err(RoomError::InSync),
+            Command::SynchronizeMe { .. } if synchronized => Err(RoomError::InSync),
             Command::SynchronizeMe { state } => self.synchronize(id, &state, cx),
             // An ICE-lite agent learns addresses from checks alone (RFC 8445 section 2.5).
             Command::SetIceCandidate { peer_id, .. }

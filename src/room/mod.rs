@@ -8,6 +8,7 @@ pub mod codecs;
 mod commands;
 mod describe;
 pub mod machine;
+pub mod mesh;
 pub mod model;
 pub mod negotiation;
 mod reconcile;
@@ -30,6 +31,7 @@ use crate::id::{
 use crate::limits::USED_SSRCS_MAX;
 use crate::metrics::ShardCounters;
 use crate::room::machine::{Machine, Turn};
+use crate::room::mesh::{Pair, PairKey};
 use crate::room::model::{Member, Peer, Phase};
 use crate::room::negotiation::{Negotiation, NegotiationConfig, NegotiationError};
 use crate::time::Time;
@@ -64,6 +66,9 @@ pub enum RoomError {
     /// A description nobody asked for.
     #[error("{0} was not asked for; wait for a negotiation_role")]
     NotAsked(&'static str),
+    /// A text that cannot be one.
+    #[error("that is no session description; it begins with \"v=0\"")]
+    NoDescription,
     /// JoinRoom and LeaveRoom are signalling's.
     #[error("this command is not for a room")]
     NotForRoom,
@@ -155,6 +160,10 @@ pub struct Room {
     members: BTreeMap<MemberId, Member>,
     next_peer: u32,
     next_track: u32,
+    /// Members that send each other media.
+    pairs: BTreeMap<PairKey, Pair>,
+    /// The pair that a peer is an end of.
+    mesh_peers: BTreeMap<PeerId, PairKey>,
     /// Members whose negotiation cannot go on; closed at the end of the turn.
     failed: Vec<MemberId>,
 }
@@ -168,6 +177,8 @@ impl Room {
             members: BTreeMap::new(),
             next_peer: 0,
             next_track: 0,
+            pairs: BTreeMap::new(),
+            mesh_peers: BTreeMap::new(),
             failed: Vec::new(),
         }
     }
@@ -207,6 +218,10 @@ impl Room {
 
     /// Brings tracks, media and clients in line with the description.
     pub fn refresh(&mut self, cx: &mut Context<'_>) {
+        self.refresh_mesh(cx);
+        if self.is_mesh() {
+            return;
+        }
         self.drop_worn_peers(cx);
         self.refresh_tracks(cx);
         self.reconcile(cx);
@@ -278,6 +293,8 @@ impl Room {
 
     /// Closes every member, as `reason`.
     pub fn close(&mut self, reason: CloseReason, cx: &mut Context<'_>) {
+        self.pairs.clear();
+        self.mesh_peers.clear();
         for (_, member) in std::mem::take(&mut self.members) {
             if let Some(session) = member.session {
                 let event = Event::RoomLeft {

@@ -259,7 +259,8 @@ pub struct RecvTrack {
     pub told: Option<Told>,
 }
 
-fn media_type(source: &Source, required: bool) -> MediaType {
+/// The settings of a track on the wire.
+pub(super) fn media_type(source: &Source, required: bool) -> MediaType {
     let source_kind = source.source_kind;
     if source.video {
         MediaType::Video(VideoSettings {

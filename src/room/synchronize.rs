@@ -24,23 +24,31 @@ impl Room {
         cx: &mut Context<'_>,
     ) -> Result<(), RoomError> {
         self.replace_unknown_peer(id, state, cx);
-        if let Some(member) = self.members.get_mut(id) {
-            for (peer_id, peer_state) in &state.peers {
-                take_intents(member, *peer_id, peer_state);
+        self.drop_unknown_pairs(id, |peer| state.peers.contains_key(&peer), cx);
+        for (peer_id, peer_state) in &state.peers {
+            let patches = intents(peer_state);
+            if let Some(member) = self.members.get_mut(id) {
+                take_intents(member, *peer_id, &patches);
             }
+            self.take_mesh_intents(id, *peer_id, &patches, cx);
         }
-        self.refresh_tracks(cx);
+        if !self.is_mesh() {
+            self.refresh_tracks(cx);
+        }
+        let pairs = self.mesh_states(id);
         let room = self.id.clone();
         let member = self
             .members
             .get_mut(id)
             .ok_or_else(|| RoomError::NotJoined(id.clone()))?;
         member.awaits_sync = false;
-        let state = describe_state(member)?;
+        let mut state = describe_state(member)?;
+        state.peers.extend(pairs.into_iter().map(|p| (p.id, p)));
         if let Some(session) = member.session {
             cx.send(session, &room, Event::StateSynchronized { state });
         }
         self.refresh(cx);
+        self.resume_pairs(id, cx);
         Ok(())
     }
 
@@ -63,10 +71,18 @@ impl Room {
 }
 
 /// What the client wants of its own side of each track.
-fn take_intents(member: &mut Member, peer_id: PeerId, state: &PeerState) {
+fn take_intents(member: &mut Member, peer_id: PeerId, patches: &[TrackPatchCommand]) {
     let Some(peer) = member.peer.as_mut().filter(|p| p.id == peer_id) else {
         return;
     };
+    for patch in patches {
+        // A track that is gone by now: the state says so.
+        let _ = apply_patch(peer, patch);
+    }
+}
+
+/// The same as patches.
+fn intents(state: &PeerState) -> Vec<TrackPatchCommand> {
     let sends = state.senders.values().map(|s| TrackPatchCommand {
         id: s.id,
         enabled: Some(matches!(
@@ -83,10 +99,7 @@ fn take_intents(member: &mut Member, peer_id: PeerId, state: &PeerState) {
         )),
         muted: None,
     });
-    for patch in sends.chain(recvs) {
-        // A track that is gone by now: the state says so.
-        let _ = apply_patch(peer, &patch);
-    }
+    sends.chain(recvs).collect()
 }
 
 /// The state as the member is to see it; a negotiation that is due starts with it.

@@ -12,6 +12,8 @@ pub struct RoomElement {
     pub kind: String,
     /// Its id.
     pub id: String,
+    /// Whether members are connected with each other; else as its publish endpoints say.
+    pub p2p: Option<P2p>,
     /// Its members.
     #[serde(default)]
     pub spec: Pipeline<Member>,
@@ -90,8 +92,8 @@ pub enum Endpoint {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Publish {
-    /// Mesh or SFU.
-    pub p2p: P2p,
+    /// Mesh or SFU. All endpoints of a room say the same, or nothing.
+    pub p2p: Option<P2p>,
     /// Clients use relays only.
     pub force_relay: bool,
     /// Audio tracks.

@@ -11,6 +11,7 @@ use crate::bus::client::RpcSettings;
 use crate::bus::spec::{MemberSpec, P2pPolicy, PlaySpec, PublishPolicy, PublishSpec, RoomSpec};
 use crate::config::Timeouts;
 use crate::id::{EndpointId, IdError, MemberId, RoomId};
+use crate::limits::MESH_MEMBERS_MAX;
 
 use element::{Credentials, Endpoint, Member, P2p, Policy, Publish, RoomElement};
 
@@ -129,11 +130,49 @@ impl Reader<'_> {
         }
         self.check_sources(&room.id, &members)?;
         Ok(RoomSpec {
+            p2p: self.p2p(room, &members)?,
             id,
-            p2p: P2pPolicy::Never,
             open: None,
             members,
         })
+    }
+
+    /// The room's own word, or what its publish endpoints agree on.
+    fn p2p(
+        &self,
+        room: &RoomElement,
+        members: &BTreeMap<MemberId, Arc<MemberSpec>>,
+    ) -> Result<P2pPolicy, SpecError> {
+        let mut said = room.p2p;
+        for (name, member) in &room.spec.pipeline {
+            for (endpoint, found) in &member.spec.pipeline {
+                let Endpoint::WebRtcPublishEndpoint {
+                    spec: Publish { p2p: Some(p2p), .. },
+                } = found
+                else {
+                    continue;
+                };
+                if *said.get_or_insert(*p2p) != *p2p {
+                    let message = format!(
+                        "p2p is {p2p:?}, elsewhere in the room it is {:?}; a room is connected one way",
+                        said.unwrap_or_default()
+                    );
+                    return Err(self.error(&format!("{}/{name}/{endpoint}", room.id), message));
+                }
+            }
+        }
+        match said.unwrap_or_default() {
+            P2p::Never => Ok(P2pPolicy::Never),
+            P2p::Always if members.len() > MESH_MEMBERS_MAX => Err(self.error(
+                &room.id,
+                format!("p2p: Always is for at most {MESH_MEMBERS_MAX} members; each has a connection with each other one"),
+            )),
+            P2p::Always => Ok(P2pPolicy::Always),
+            P2p::IfPossible => Err(self.error(
+                &room.id,
+                "p2p: IfPossible is not supported yet; use Never or Always",
+            )),
+        }
     }
 
     fn member(
@@ -173,8 +212,7 @@ impl Reader<'_> {
             match endpoint {
                 Endpoint::WebRtcPublishEndpoint { spec: publish } => {
                     spec.force_relay |= publish.force_relay;
-                    spec.publish
-                        .insert(endpoint_id, self.publish(&element, publish)?);
+                    spec.publish.insert(endpoint_id, publish_spec(publish));
                 }
                 Endpoint::WebRtcPlayEndpoint { spec: wanted } => {
                     spec.force_relay |= wanted.force_relay;
@@ -246,25 +284,6 @@ impl Reader<'_> {
         }
     }
 
-    fn publish(&self, element: &str, publish: &Publish) -> Result<PublishSpec, SpecError> {
-        if publish.p2p != P2p::Never {
-            return Err(self.error(
-                element,
-                "p2p: only Never is supported yet; media goes through the server",
-            ));
-        }
-        let policy = |p: Policy| match p {
-            Policy::Optional => PublishPolicy::Optional,
-            Policy::Required => PublishPolicy::Required,
-            Policy::Disabled => PublishPolicy::Disabled,
-        };
-        Ok(PublishSpec {
-            audio: policy(publish.audio_settings.publish_policy),
-            video: policy(publish.video_settings.publish_policy),
-            device_only: false,
-        })
-    }
-
     /// `local://room/member/endpoint`
     fn source(
         &self,
@@ -317,6 +336,19 @@ impl Reader<'_> {
             }
         }
         Ok(())
+    }
+}
+
+fn publish_spec(publish: &Publish) -> PublishSpec {
+    let policy = |p: Policy| match p {
+        Policy::Optional => PublishPolicy::Optional,
+        Policy::Required => PublishPolicy::Required,
+        Policy::Disabled => PublishPolicy::Disabled,
+    };
+    PublishSpec {
+        audio: policy(publish.audio_settings.publish_policy),
+        video: policy(publish.video_settings.publish_policy),
+        device_only: false,
     }
 }
 

@@ -54,6 +54,23 @@ fn a_room_of_two() {
 }
 
 #[test]
+fn a_mesh_is_said_by_the_room_or_by_its_endpoints() {
+    let by_endpoint = CALL.replace("p2p: Never", "p2p: Always");
+    let by_room = CALL
+        .replace("p2p: Never, ", "")
+        .replace("id: call", "id: call\np2p: Always");
+    for (text, want) in [
+        (CALL.to_owned(), P2pPolicy::Never),
+        (by_endpoint, P2pPolicy::Always),
+        (by_room, P2pPolicy::Always),
+    ] {
+        let book = add(Format::Yaml, &text).unwrap();
+        let room = book.room_spec(&RoomId::new("call").unwrap()).unwrap();
+        assert_eq!(room.p2p, want);
+    }
+}
+
+#[test]
 fn the_same_in_toml() {
     let text = r#"
 kind = "Room"
@@ -91,8 +108,12 @@ fn faults_name_file_element_and_cure() {
             "call/ann: idle_timeout: \"soon\" is no duration",
         ),
         (
-            CALL.replace("p2p: Never", "p2p: Always"),
-            "call/ann/publish: p2p",
+            CALL.replace("p2p: Never", "p2p: IfPossible"),
+            "call: p2p: IfPossible is not supported yet",
+        ),
+        (
+            CALL.replace("id: call", "id: call\np2p: Always"),
+            "call/ann/publish: p2p is Never, elsewhere in the room it is Always",
         ),
         (
             CALL.replace("call/ann/publish }", "call/ann/other }"),

@@ -1,0 +1,530 @@
+//! Pairs of members as their clients see them, one scenario each.
+
+mod play;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use rand_chacha::ChaCha20Rng;
+use rand_core::SeedableRng;
+
+use crate::bus::client::{
+    Capabilities, CloseReason, Command, ConnectionMode, Direction, Event, IceCandidate,
+    MediaDirection, NegotiationRole, PeerUpdate, RoomState, RpcSettings, Track, TrackPatchCommand,
+};
+use crate::bus::shard::ShardEvent;
+use crate::bus::spec::{MemberSpec, P2pPolicy, PlaySpec, PublishSpec, RoomSpec};
+use crate::id::{EndpointId, MemberId, PeerId, RoomId, SessionId, ShardId, TrackId};
+use crate::limits::{ICE_CANDIDATES_MAX, MESH_MEMBERS_MAX};
+use crate::metrics::ShardCounters;
+use crate::room::machine::{Machine, MachineConfig};
+use crate::room::negotiation::NegotiationConfig;
+use crate::room::{Context, Room, RoomConfig, RoomError};
+use crate::time::{Anchor, Time};
+use crate::transmit::TransmitQueue;
+use crate::transport::dtls::tests::identity;
+use crate::transport::dtls::{DimplProvider, DtlsSettings};
+use play::Client;
+
+const ANN: u64 = 1;
+const BOB: u64 = 2;
+
+fn name(client: u64) -> MemberId {
+    MemberId::new(&format!("m{client:02}")).unwrap()
+}
+
+fn spec() -> Arc<RoomSpec> {
+    let member = MemberSpec {
+        credential: String::new(),
+        rpc: RpcSettings {
+            idle_timeout_ms: 10_000,
+            ping_interval_ms: 3_000,
+        },
+        reconnect_timeout_ms: 10_000,
+        publish: BTreeMap::from([(EndpointId::new("camera").unwrap(), PublishSpec::default())]),
+        play: PlaySpec::Everyone,
+        ice_servers: Vec::new(),
+        force_relay: true,
+    };
+    Arc::new(RoomSpec {
+        id: RoomId::new("mesh").unwrap(),
+        p2p: P2pPolicy::Always,
+        open: Some(Arc::new(member)),
+        members: BTreeMap::new(),
+    })
+}
+
+/// A room alone; sessions are named as the clients that have them, times 1000, and a number of their own.
+struct World {
+    room: Room,
+    machine: Machine,
+    config: RoomConfig,
+    rng: ChaCha20Rng,
+    events: VecDeque<ShardEvent>,
+    tx: TransmitQueue,
+    counters: ShardCounters,
+    sessions: BTreeMap<u64, SessionId>,
+    next_session: u64,
+}
+
+impl World {
+    fn new() -> World {
+        let anchor = Anchor {
+            instant: std::time::Instant::now(),
+            ntp: 0,
+        };
+        let mut rng = ChaCha20Rng::seed_from_u64(1);
+        let provider = DimplProvider::new(DtlsSettings::default(), &identity(0), anchor).unwrap();
+        let machine_config = MachineConfig {
+            dtls: Box::new(provider),
+        };
+        World {
+            room: Room::new(spec()),
+            machine: Machine::new(machine_config, anchor, &mut rng),
+            config: RoomConfig {
+                fingerprint: [0; 32],
+                candidates: Vec::new(),
+                codecs: NegotiationConfig::CODECS.to_vec(),
+            },
+            rng,
+            events: VecDeque::new(),
+            tx: TransmitQueue::default(),
+            counters: ShardCounters::default(),
+            sessions: BTreeMap::new(),
+            next_session: 0,
+        }
+    }
+
+    fn act<T>(&mut self, act: impl FnOnce(&mut Room, &mut Context<'_>) -> T) -> T {
+        let mut cx = Context {
+            now: Time::from_millis(1),
+            shard: ShardId(0),
+            config: &self.config,
+            machine: &mut self.machine,
+            rng: &mut self.rng,
+            events: &mut self.events,
+            tx: &mut self.tx,
+            counters: &mut self.counters,
+        };
+        act(&mut self.room, &mut cx)
+    }
+
+    fn join(&mut self, client: u64) -> Result<(), RoomError> {
+        self.next_session += 1;
+        let session = SessionId(self.next_session);
+        self.sessions.insert(client, session);
+        self.act(|room, cx| room.join(session, &name(client), &spec(), Capabilities::default(), cx))
+    }
+
+    fn lose(&mut self, client: u64) {
+        if let Some(session) = self.sessions.remove(&client) {
+            self.act(|room, _| room.lost(session, &name(client)));
+        }
+    }
+
+    fn leave(&mut self, client: u64) {
+        self.sessions.remove(&client);
+        self.act(|room, cx| room.leave(&name(client), CloseReason::Finished, cx));
+    }
+
+    fn command(&mut self, client: u64, command: Command) -> Result<(), RoomError> {
+        let session = self.sessions[&client];
+        self.act(|room, cx| room.command(session, &name(client), command, cx))
+    }
+
+    /// Events for clients that are connected, oldest first; joins are left out.
+    fn told(&mut self) -> Vec<(u64, Event)> {
+        let events = std::mem::take(&mut self.events);
+        let to = |event| match event {
+            ShardEvent::Client { session, event, .. } => {
+                let client = self.sessions.iter().find(|(_, s)| **s == session)?;
+                Some((*client.0, event))
+            }
+            _ => None,
+        };
+        let told = events.into_iter().filter_map(to);
+        told.filter(|(_, event)| !matches!(event, Event::RoomJoined { .. }))
+            .collect()
+    }
+}
+
+fn candidate(n: usize) -> IceCandidate {
+    IceCandidate {
+        candidate: format!("candidate:{n}"),
+        sdp_m_line_index: Some(0),
+        sdp_mid: None,
+    }
+}
+
+/// Ann and Bob in the room and connected; their peers and Ann's tracks.
+fn connected() -> (World, PeerId, PeerId, Vec<Track>) {
+    let mut w = World::new();
+    w.join(ANN).unwrap();
+    w.join(BOB).unwrap();
+    let told = w.told();
+    let [
+        (
+            ANN,
+            Event::PeerCreated {
+                peer_id: ann,
+                negotiation_role,
+                connection_mode,
+                tracks,
+                force_relay,
+                ..
+            },
+        ),
+    ] = told.as_slice()
+    else {
+        panic!("{told:?}");
+    };
+    assert_eq!(*negotiation_role, NegotiationRole::Offerer);
+    assert_eq!(*connection_mode, ConnectionMode::Mesh);
+    assert!(*force_relay, "the member's own policy");
+    assert_eq!(tracks.len(), 8, "four tracks each way");
+    let offer = offer_of(*ann, tracks);
+    w.command(ANN, offer).unwrap();
+    let told = w.told();
+    let [
+        (ANN, Event::LocalDescriptionApplied { .. }),
+        (
+            BOB,
+            Event::PeerCreated {
+                peer_id: bob,
+                negotiation_role,
+                tracks: bobs,
+                ..
+            },
+        ),
+    ] = told.as_slice()
+    else {
+        panic!("{told:?}");
+    };
+    assert_eq!(
+        *negotiation_role,
+        NegotiationRole::Answerer("v=0 offer".into())
+    );
+    same_tracks_from_both_sides(tracks, bobs);
+    w.command(BOB, answer_of(*bob)).unwrap();
+    let told = w.told();
+    assert!(
+        matches!(
+            told.as_slice(),
+            [
+                (BOB, Event::LocalDescriptionApplied { .. }),
+                (ANN, Event::SdpAnswerMade { .. })
+            ]
+        ),
+        "{told:?}"
+    );
+    let (ann, bob, tracks) = (*ann, *bob, tracks.clone());
+    (w, ann, bob, tracks)
+}
+
+fn same_tracks_from_both_sides(anns: &[Track], bobs: &[Track]) {
+    for (mine, theirs) in anns.iter().zip(bobs) {
+        assert_eq!(mine.id, theirs.id, "a track has one id on both sides");
+        let mid = match &theirs.direction {
+            Direction::Send { mid, .. } | Direction::Recv { mid, .. } => mid.clone(),
+        };
+        assert_eq!(
+            mid,
+            Some(theirs.id.0.to_string()),
+            "the offerer says where it is"
+        );
+        assert_ne!(
+            matches!(mine.direction, Direction::Send { .. }),
+            matches!(theirs.direction, Direction::Send { .. }),
+        );
+    }
+}
+
+fn offer_of(peer_id: PeerId, tracks: &[Track]) -> Command {
+    Command::MakeSdpOffer {
+        peer_id,
+        sdp_offer: "v=0 offer".into(),
+        mids: tracks.iter().map(|t| (t.id, t.id.0.to_string())).collect(),
+        transceivers_statuses: BTreeMap::new(),
+    }
+}
+
+fn answer_of(peer_id: PeerId) -> Command {
+    Command::MakeSdpAnswer {
+        peer_id,
+        sdp_answer: "v=0 answer".into(),
+        transceivers_statuses: BTreeMap::new(),
+    }
+}
+
+fn report(peer_id: PeerId, state: &str) -> Command {
+    Command::AddPeerConnectionMetrics {
+        peer_id,
+        metrics: serde_json::json!({ "PeerConnectionState": state }),
+    }
+}
+
+#[test]
+fn two_members_are_connected_with_each_other_and_the_server_carries_no_media() {
+    let (mut w, ..) = connected();
+    assert_eq!(w.machine.sizes(), (0, 0, 0));
+    w.leave(BOB);
+    let told = w.told();
+    assert!(
+        matches!(told.as_slice(), [(ANN, Event::PeersRemoved { .. })]),
+        "{told:?}"
+    );
+    assert!(w.room.pairs.is_empty() && w.room.mesh_peers.is_empty());
+}
+
+#[test]
+fn candidates_pass_and_wait_for_a_peer_that_is_not_there_yet() {
+    let mut w = World::new();
+    w.join(ANN).unwrap();
+    w.join(BOB).unwrap();
+    let told = w.told();
+    let [
+        (
+            ANN,
+            Event::PeerCreated {
+                peer_id: ann,
+                tracks,
+                ..
+            },
+        ),
+    ] = told.as_slice()
+    else {
+        panic!("{told:?}");
+    };
+    let set = |peer_id, n| Command::SetIceCandidate {
+        peer_id,
+        candidate: candidate(n),
+    };
+    w.command(ANN, set(*ann, 1)).unwrap();
+    w.command(ANN, set(*ann, 1)).unwrap();
+    assert_eq!(w.told(), [], "Bob knows of no peer yet");
+    w.command(ANN, offer_of(*ann, tracks)).unwrap();
+    let told = w.told();
+    let [
+        _,
+        (BOB, Event::PeerCreated { peer_id: bob, .. }),
+        (BOB, Event::IceCandidateDiscovered { .. }),
+    ] = told.as_slice()
+    else {
+        panic!("{told:?}");
+    };
+    w.command(BOB, set(*bob, 7)).unwrap();
+    let discovered = Event::IceCandidateDiscovered {
+        peer_id: *ann,
+        candidate: candidate(7),
+    };
+    assert_eq!(w.told(), [(ANN, discovered)]);
+    for n in 100..200 {
+        w.command(BOB, set(*bob, n)).unwrap();
+    }
+    assert_eq!(w.told().len(), ICE_CANDIDATES_MAX - 1, "bounded");
+}
+
+#[test]
+fn patches_reach_the_other_and_come_back_as_the_authoritative_state() {
+    let (mut w, ann, bob, tracks) = connected();
+    let sent = tracks
+        .iter()
+        .find(|t| matches!(t.direction, Direction::Send { .. }))
+        .unwrap()
+        .id;
+    let patch = |peer_id, enabled, muted| Command::UpdateTracks {
+        peer_id,
+        tracks_patches: vec![TrackPatchCommand {
+            id: sent,
+            enabled,
+            muted,
+        }],
+    };
+    let state = |told: &[(u64, Event)]| -> Vec<(u64, MediaDirection, bool)> {
+        told.iter()
+            .map(|(client, event)| match event {
+                Event::PeerUpdated {
+                    updates,
+                    negotiation_role: None,
+                    ..
+                } => match updates.as_slice() {
+                    [PeerUpdate::Updated(p)] => {
+                        (*client, p.media_direction.unwrap(), p.muted.unwrap())
+                    }
+                    other => panic!("{other:?}"),
+                },
+                other => panic!("{other:?}"),
+            })
+            .collect()
+    };
+    use MediaDirection::{Inactive, RecvOnly, SendRecv};
+    w.command(ANN, patch(ann, None, Some(true))).unwrap();
+    assert_eq!(
+        state(&w.told()),
+        [(ANN, SendRecv, true), (BOB, SendRecv, true)]
+    );
+    w.command(ANN, patch(ann, Some(false), None)).unwrap();
+    assert_eq!(
+        state(&w.told()),
+        [(ANN, RecvOnly, true), (BOB, RecvOnly, true)]
+    );
+    w.command(BOB, patch(bob, Some(false), None)).unwrap();
+    assert_eq!(
+        state(&w.told()),
+        [(ANN, Inactive, true), (BOB, Inactive, true)]
+    );
+    // Bob cannot mute what Ann sends; he is told how it is.
+    w.command(BOB, patch(bob, None, Some(false))).unwrap();
+    assert_eq!(state(&w.told()), [(BOB, Inactive, true)]);
+    let unknown = Command::UpdateTracks {
+        peer_id: ann,
+        tracks_patches: vec![TrackPatchCommand {
+            id: TrackId(999),
+            enabled: None,
+            muted: None,
+        }],
+    };
+    assert!(matches!(
+        w.command(ANN, unknown),
+        Err(RoomError::NoSuchTrack(_))
+    ));
+    // Ann's peer is hers alone.
+    assert!(matches!(
+        w.command(BOB, patch(ann, Some(true), None)),
+        Err(RoomError::NoSuchPeer(_))
+    ));
+}
+
+#[test]
+fn ice_is_restarted_when_both_have_failed() {
+    let (mut w, ann, bob, tracks) = connected();
+    w.command(ANN, report(ann, "Failed")).unwrap();
+    w.command(ANN, report(ann, "Connected")).unwrap();
+    w.command(BOB, report(bob, "Failed")).unwrap();
+    assert_eq!(w.told(), [], "one side alone may recover");
+    w.command(ANN, report(ann, "Failed")).unwrap();
+    let restart = |to, peer_id, role| {
+        let event = Event::PeerUpdated {
+            peer_id,
+            updates: vec![PeerUpdate::IceRestart],
+            negotiation_role: Some(role),
+        };
+        (to, event)
+    };
+    assert_eq!(w.told(), [restart(ANN, ann, NegotiationRole::Offerer)]);
+    w.command(ANN, offer_of(ann, &tracks)).unwrap();
+    let answerer = NegotiationRole::Answerer("v=0 offer".into());
+    assert_eq!(w.told()[1], restart(BOB, bob, answerer));
+    w.command(BOB, answer_of(bob)).unwrap();
+    assert_eq!(w.told().len(), 2, "and that is all");
+}
+
+#[test]
+fn descriptions_nobody_asked_for_or_that_are_none_are_refused() {
+    let (mut w, ann, bob, tracks) = connected();
+    assert!(matches!(
+        w.command(ANN, offer_of(ann, &tracks)),
+        Err(RoomError::NotAsked(_))
+    ));
+    assert!(matches!(
+        w.command(BOB, answer_of(bob)),
+        Err(RoomError::NotAsked(_))
+    ));
+    w.command(ANN, report(ann, "Failed")).unwrap();
+    w.command(BOB, report(bob, "Failed")).unwrap();
+    let rubbish = Command::MakeSdpOffer {
+        peer_id: ann,
+        sdp_offer: "<script>".into(),
+        mids: BTreeMap::new(),
+        transceivers_statuses: BTreeMap::new(),
+    };
+    assert!(matches!(
+        w.command(ANN, rubbish),
+        Err(RoomError::NoDescription)
+    ));
+    w.command(ANN, offer_of(ann, &tracks)).unwrap();
+}
+
+#[test]
+fn an_offer_made_while_the_other_was_away_is_in_its_state() {
+    let (mut w, ann, bob, tracks) = connected();
+    w.command(ANN, report(ann, "Failed")).unwrap();
+    w.command(BOB, report(bob, "Failed")).unwrap();
+    w.lose(BOB);
+    w.command(ANN, offer_of(ann, &tracks)).unwrap();
+    w.told();
+    w.join(BOB).unwrap();
+    let known = Client::knowing(bob);
+    w.command(BOB, known.synchronize()).unwrap();
+    let told = w.told();
+    let [(BOB, Event::StateSynchronized { state })] = told.as_slice() else {
+        panic!("{told:?}");
+    };
+    let state = &state.peers[&bob];
+    let answerer = NegotiationRole::Answerer("v=0 offer".into());
+    assert_eq!(state.negotiation_role, Some(answerer));
+    assert_eq!((state.senders.len(), state.receivers.len()), (4, 4));
+    assert!(state.restart_ice && state.force_relay);
+    w.command(BOB, answer_of(bob)).unwrap();
+}
+
+#[test]
+fn a_reloaded_page_gets_a_new_pair() {
+    let (mut w, ann, bob, _) = connected();
+    w.lose(BOB);
+    w.join(BOB).unwrap();
+    w.command(
+        BOB,
+        Command::SynchronizeMe {
+            state: RoomState::default(),
+        },
+    )
+    .unwrap();
+    let told = w.told();
+    assert_eq!(
+        told[0],
+        (
+            ANN,
+            Event::PeersRemoved {
+                peer_ids: vec![ann]
+            }
+        )
+    );
+    assert_eq!(
+        told[1],
+        (
+            BOB,
+            Event::StateSynchronized {
+                state: RoomState::default()
+            }
+        )
+    );
+    let [
+        (
+            ANN,
+            Event::PeerCreated {
+                peer_id,
+                negotiation_role: NegotiationRole::Offerer,
+                ..
+            },
+        ),
+    ] = &told[2..]
+    else {
+        panic!("{told:?}");
+    };
+    assert!(*peer_id > ann && *peer_id > bob);
+}
+
+#[test]
+fn a_mesh_is_small() {
+    let mut w = World::new();
+    for client in 1..=MESH_MEMBERS_MAX as u64 {
+        w.join(client).unwrap();
+    }
+    assert!(matches!(w.join(99), Err(RoomError::Full)));
+    let pairs = MESH_MEMBERS_MAX * (MESH_MEMBERS_MAX - 1) / 2;
+    assert_eq!(
+        (w.room.pairs.len(), w.room.mesh_peers.len()),
+        (pairs, 2 * pairs)
+    );
+}
