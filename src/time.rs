@@ -111,6 +111,11 @@ impl Anchor {
         Time::ZERO + since
     }
 
+    /// `time` in seconds since 1970 (RFC 5905 section 6: NTP counts from 1900).
+    pub fn to_unix_s(&self, time: Time) -> u64 {
+        (self.to_ntp(time) >> 32).saturating_sub(2_208_988_800)
+    }
+
     /// `time` as a 64-bit NTP timestamp.
     pub fn to_ntp(&self, time: Time) -> u64 {
         self.ntp.wrapping_add(micros_to_ntp(time.as_micros()))

@@ -266,6 +266,7 @@ fn limits_shown_are_the_limits() {
         ("SESSION_BAD_FRAMES_MAX", u64::from(SESSION_BAD_FRAMES_MAX)),
         ("ROOMS_PER_SESSION_MAX", ROOMS_PER_SESSION_MAX as u64),
         ("MEMBERS_PER_ROOM_MAX", MEMBERS_PER_ROOM_MAX as u64),
+        ("MESH_MEMBERS_MAX", MESH_MEMBERS_MAX as u64),
         ("ID_BYTES_MAX", ID_BYTES_MAX as u64),
         ("SDP_BYTES_MAX", SDP_BYTES_MAX as u64),
         ("SDP_MEDIA_MAX", SDP_MEDIA_MAX as u64),

@@ -1,7 +1,7 @@
 //! From TOML text to [`Config`], or to one line that says where, what and how to cure it.
 
-use crate::config::Config;
 use crate::config::cores::ShardCores;
+use crate::config::{Config, Ice};
 
 /// Why a configuration is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -162,7 +162,62 @@ fn check(config: &Config) -> Result<(), Fault> {
             ));
         }
     }
-    check_media(config)
+    check_media(config)?;
+    check_ice(&config.ice)
+}
+
+/// Shortest life of TURN credentials: a client must be able to connect with them.
+const TURN_TTL_S_MIN: u32 = 60;
+
+fn check_ice(ice: &Ice) -> Result<(), Fault> {
+    let lists: [(&'static str, &[String], &[&str]); 2] = [
+        ("ice.stun", &ice.stun, &["stun:", "stuns:"]),
+        ("ice.turn", &ice.turn, &["turn:", "turns:"]),
+    ];
+    for (key, urls, schemes) in lists {
+        let wrong = urls.iter().find(|url| {
+            !schemes
+                .iter()
+                .any(|s| url.len() > s.len() && url.starts_with(s))
+        });
+        if let Some(url) = wrong {
+            let example = format!("{}example.org:3478", schemes.first().unwrap_or(&""));
+            return Err((
+                key,
+                format!("{url:?} is no such URL; write it like \"{example}\""),
+            ));
+        }
+    }
+    let fixed = ice.turn_username.is_some();
+    if fixed != ice.turn_password.is_some() {
+        return Err((
+            "ice.turn_username",
+            "user and password belong together; set turn_username and turn_password, or neither"
+                .to_owned(),
+        ));
+    }
+    if fixed && ice.turn_secret.is_some() {
+        return Err((
+            "ice.turn_secret",
+            "clients get credentials made with the secret, or the one user of all; set turn_secret, or turn_username and turn_password".to_owned(),
+        ));
+    }
+    if !ice.turn.is_empty() && !fixed && ice.turn_secret.as_deref().is_none_or(str::is_empty) {
+        return Err((
+            "ice.turn",
+            "TURN servers want credentials; set turn_secret (static-auth-secret of coturn), or turn_username and turn_password".to_owned(),
+        ));
+    }
+    if ice.turn_ttl_s < TURN_TTL_S_MIN {
+        return Err((
+            "ice.turn_ttl_s",
+            format!(
+                "{} is too short to connect; at least {TURN_TTL_S_MIN}, 86400 is usual",
+                ice.turn_ttl_s
+            ),
+        ));
+    }
+    Ok(())
 }
 
 fn check_media(config: &Config) -> Result<(), Fault> {
@@ -250,6 +305,19 @@ mod tests {
                 "[media]\nadvertise = [\"0.0.0.0\"]",
                 "c.toml:2:",
                 "media.advertise",
+            ),
+            (
+                "[ice]\nstun = [\"example.org\"]",
+                "c.toml:2:",
+                "stun:example.org:3478",
+            ),
+            ("[ice]\nturn = [\"turn:a\"]", "c.toml:2:", "turn_secret"),
+            ("[ice]\nturn_username = \"a\"", "c.toml:2:", "turn_password"),
+            ("[ice]\nturn_ttl_s = 5", "c.toml:2:", "at least 60"),
+            (
+                "[ice]\nturn_secret = \"s\"\nturn_username = \"a\"\nturn_password = \"b\"",
+                "c.toml:2:",
+                "or the one user of all",
             ),
             ("x = ", "c.toml:1:", ""),
         ];

@@ -4,6 +4,7 @@
 
 pub mod cores;
 pub mod dtls;
+pub mod ice;
 pub mod load;
 pub mod log;
 pub mod media;
@@ -16,6 +17,7 @@ use serde::Deserialize;
 
 pub use cores::Cores;
 pub use dtls::Dtls;
+pub use ice::Ice;
 pub use load::ConfigError;
 pub use log::Log;
 pub use media::Media;
@@ -40,6 +42,8 @@ pub struct Config {
     pub timeouts: Timeouts,
     /// DTLS.
     pub dtls: Dtls,
+    /// STUN and TURN servers of clients.
+    pub ice: Ice,
     /// Rooms known at start.
     pub rooms: Rooms,
     /// What is written to stderr.

@@ -12,7 +12,7 @@ use rand_core::SeedableRng;
 use crate::bus::client::RpcSettings;
 use crate::config::cores::ShardCores;
 use crate::config::media::Codec;
-use crate::config::{Config, Media};
+use crate::config::{Config, Ice, Media};
 use crate::id::ShardId;
 use crate::io::addresses;
 use crate::io::channel;
@@ -34,6 +34,7 @@ use crate::room::machine::MachineConfig;
 use crate::shard::ShardConfig;
 use crate::signalling::SignallingSettings;
 use crate::transport::dtls::{DimplProvider, DtlsIdentity, DtlsSettings};
+use crate::transport::turn::{IceServers, TurnAuth};
 use crate::wire::codec::CodecKind;
 
 /// Exit status of a fault of our own (sysexits.h, EX_SOFTWARE).
@@ -324,11 +325,31 @@ fn shard_config(
             fingerprint,
             candidates: addresses::candidates(addresses, port.port()),
             codecs: config.media.codecs.iter().map(codec_kind).collect(),
+            ice_servers: ice_servers(&config.ice),
         },
         machine: MachineConfig {
             dtls: Box::new(provider),
         },
     })
+}
+
+fn ice_servers(ice: &Ice) -> IceServers {
+    let auth = match (&ice.turn_secret, &ice.turn_username, &ice.turn_password) {
+        (Some(secret), ..) => TurnAuth::Secret {
+            secret: secret.clone(),
+            ttl_s: ice.turn_ttl_s,
+        },
+        (None, Some(username), Some(password)) => TurnAuth::Fixed {
+            username: username.clone(),
+            password: password.clone(),
+        },
+        _ => TurnAuth::None,
+    };
+    IceServers {
+        stun: ice.stun.clone(),
+        turn: ice.turn.clone(),
+        auth,
+    }
 }
 
 fn codec_kind(codec: &Codec) -> CodecKind {

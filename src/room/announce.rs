@@ -3,8 +3,7 @@
 //! The server alone decides when to negotiate: the client offers when it gains send tracks, the server otherwise.
 //! Changes that need a negotiation wait until the peer is stable; mute and enable patches never wait.
 
-use crate::bus::client::{ConnectionMode, Event, NegotiationRole, PeerUpdate, Track};
-use crate::bus::spec::MemberSpec;
+use crate::bus::client::{ConnectionMode, Event, IceServer, NegotiationRole, PeerUpdate, Track};
 use crate::id::MemberId;
 use crate::room::describe::{full_patch, patch};
 use crate::room::model::{Peer, Phase};
@@ -41,7 +40,8 @@ impl Room {
         let event = if peer.announced {
             update_event(peer)
         } else {
-            created_event(peer, &member.spec).map(Some)
+            let ice_servers = cx.ice_servers(id, &member.spec);
+            created_event(peer, ice_servers, member.spec.force_relay).map(Some)
         };
         match event {
             Ok(Some(event)) => cx.send(session, &room, event),
@@ -56,7 +56,11 @@ impl Room {
 }
 
 /// `PeerCreated` with every track and the role.
-fn created_event(peer: &mut Peer, spec: &MemberSpec) -> Result<Event, NegotiationError> {
+fn created_event(
+    peer: &mut Peer,
+    ice_servers: Vec<IceServer>,
+    force_relay: bool,
+) -> Result<Event, NegotiationError> {
     let role = open_negotiation(peer)?;
     let tracks = describe_unannounced(peer);
     peer.announced = true;
@@ -65,8 +69,8 @@ fn created_event(peer: &mut Peer, spec: &MemberSpec) -> Result<Event, Negotiatio
         negotiation_role: role,
         connection_mode: ConnectionMode::Sfu,
         tracks,
-        ice_servers: spec.ice_servers.clone(),
-        force_relay: spec.force_relay,
+        ice_servers,
+        force_relay,
         stats_scrape_interval_ms: STATS_SCRAPE_INTERVAL_MS,
     })
 }

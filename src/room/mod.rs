@@ -21,9 +21,9 @@ use std::sync::Arc;
 use rand_chacha::ChaCha20Rng;
 use rand_core::RngCore;
 
-use crate::bus::client::{CloseReason, Event};
+use crate::bus::client::{CloseReason, Event, IceServer};
 use crate::bus::shard::ShardEvent;
-use crate::bus::spec::RoomSpec;
+use crate::bus::spec::{MemberSpec, RoomSpec};
 use crate::id::{
     DownTrackKey, MemberId, PeerId, RoomId, SessionId, ShardId, Ssrc, TrackId, TransportKey,
     UpTrackKey,
@@ -36,6 +36,7 @@ use crate::room::model::{Member, Peer, Phase};
 use crate::room::negotiation::{Negotiation, NegotiationConfig, NegotiationError};
 use crate::time::Time;
 use crate::transmit::TransmitQueue;
+use crate::transport::turn::IceServers;
 use crate::wire::codec::CodecKind;
 use crate::wire::sdp::IceParams;
 
@@ -86,6 +87,8 @@ pub struct RoomConfig {
     pub candidates: Vec<String>,
     /// Codecs allowed, most preferred first.
     pub codecs: Vec<CodecKind>,
+    /// STUN and TURN servers that clients are told.
+    pub ice_servers: IceServers,
 }
 
 /// What a room may touch while it handles something.
@@ -123,6 +126,13 @@ impl Context<'_> {
     pub fn remove_peer(&mut self, peer: &Peer) {
         let (machine, mut turn) = self.machine_and_turn();
         machine.remove_peer(peer, &mut turn);
+    }
+
+    /// STUN and TURN servers of a member: its own, then those of the configuration.
+    pub fn ice_servers(&self, id: &MemberId, spec: &MemberSpec) -> Vec<IceServer> {
+        let unix_s = self.machine.unix_s(self.now);
+        let common = self.config.ice_servers.for_member(id, unix_s);
+        spec.ice_servers.iter().cloned().chain(common).collect()
     }
 
     /// An event for the client of `session`.

@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 
 use crate::bus::client::{
-    ConnectionMode, Event, MediaDirection, PeerState, ReceiverState, RoomState, SenderState,
-    TrackPatchCommand,
+    ConnectionMode, Event, IceServer, MediaDirection, PeerState, ReceiverState, RoomState,
+    SenderState, TrackPatchCommand,
 };
 use crate::id::{MemberId, PeerId};
 use crate::room::announce::{STATS_SCRAPE_INTERVAL_MS, open_negotiation};
@@ -35,14 +35,15 @@ impl Room {
         if !self.is_mesh() {
             self.refresh_tracks(cx);
         }
-        let pairs = self.mesh_states(id);
+        let pairs = self.mesh_states(id, cx);
         let room = self.id.clone();
         let member = self
             .members
             .get_mut(id)
             .ok_or_else(|| RoomError::NotJoined(id.clone()))?;
         member.awaits_sync = false;
-        let mut state = describe_state(member)?;
+        let ice_servers = cx.ice_servers(id, &member.spec);
+        let mut state = describe_state(member, ice_servers)?;
         state.peers.extend(pairs.into_iter().map(|p| (p.id, p)));
         if let Some(session) = member.session {
             cx.send(session, &room, Event::StateSynchronized { state });
@@ -103,7 +104,10 @@ fn intents(state: &PeerState) -> Vec<TrackPatchCommand> {
 }
 
 /// The state as the member is to see it; a negotiation that is due starts with it.
-fn describe_state(member: &mut Member) -> Result<RoomState, RoomError> {
+fn describe_state(
+    member: &mut Member,
+    ice_servers: Vec<IceServer>,
+) -> Result<RoomState, RoomError> {
     let spec = member.spec.clone();
     // A fresh peer is no part of the state: the refresh that follows tells of it by PeerCreated, as to anybody new.
     let Some(peer) = member.peer.as_mut().filter(|p| p.announced) else {
@@ -127,7 +131,7 @@ fn describe_state(member: &mut Member) -> Result<RoomState, RoomError> {
         senders: senders(peer, running),
         receivers: receivers(peer, running),
         force_relay: spec.force_relay,
-        ice_servers: spec.ice_servers.clone(),
+        ice_servers,
         negotiation_role,
         local_sdp: peer.negotiation.remote_sdp().map(str::to_owned),
         remote_sdp: peer

@@ -10,6 +10,7 @@ pub mod ice;
 pub mod srtp;
 #[cfg(test)]
 mod tests;
+pub mod turn;
 pub mod twcc;
 
 use std::collections::VecDeque;

@@ -36,6 +36,7 @@ pub fn make_shard(address: SocketAddr, anchor: Anchor, rng: ChaCha20Rng) -> Shar
         room: RoomConfig {
             fingerprint,
             candidates: vec![candidate],
+            ice_servers: Default::default(),
             codecs: vec![
                 CodecKind::Opus,
                 CodecKind::Vp8,

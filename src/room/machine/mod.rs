@@ -148,6 +148,11 @@ impl Machine {
         }
     }
 
+    /// Seconds since 1970 (for what expires outside: TURN credentials).
+    pub fn unix_s(&self, now: Time) -> u64 {
+        self.anchor.to_unix_s(now)
+    }
+
     /// Transports, up tracks and down tracks that live.
     pub fn sizes(&self) -> (u32, u32, u32) {
         (

@@ -151,7 +151,7 @@ impl Room {
                 ..
             } = &mut event
             {
-                *ice_servers = member.spec.ice_servers.clone();
+                *ice_servers = cx.ice_servers(&pair.end(side).member, &member.spec);
                 *force_relay = member.spec.force_relay;
             }
             cx.send(session, &self.id, event);
@@ -222,10 +222,11 @@ impl Room {
     }
 
     /// The pairs that a client which is back knows, as they are.
-    pub(super) fn mesh_states(&mut self, id: &MemberId) -> Vec<PeerState> {
+    pub(super) fn mesh_states(&mut self, id: &MemberId, cx: &Context<'_>) -> Vec<PeerState> {
         let Some(spec) = self.members.get(id).map(|m| m.spec.clone()) else {
             return Vec::new();
         };
+        let ice_servers = cx.ice_servers(id, &spec);
         self.pairs
             .values_mut()
             .filter_map(|pair| {
@@ -235,7 +236,7 @@ impl Room {
                 }
                 let mut state = pair.state(side);
                 state.force_relay = spec.force_relay;
-                state.ice_servers = spec.ice_servers.clone();
+                state.ice_servers = ice_servers.clone();
                 Some(state)
             })
             .collect()

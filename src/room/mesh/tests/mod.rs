@@ -85,6 +85,7 @@ impl World {
                 fingerprint: [0; 32],
                 candidates: Vec::new(),
                 codecs: NegotiationConfig::CODECS.to_vec(),
+                ice_servers: Default::default(),
             },
             rng,
             events: VecDeque::new(),
