@@ -7,5 +7,6 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 core=$(($(nproc) - 1))
 grep -m1 'model name' /proc/cpuinfo | cut -d: -f2 | sed 's/^ *//'
-cargo bench --locked --benches --no-run
-exec taskset -c "$core" cargo bench --locked --benches -- "$@"
+benches=(--bench wire --bench srtp --bench media --bench shard)
+cargo bench --locked "${benches[@]}" --no-run
+exec taskset -c "$core" cargo bench --locked "${benches[@]}" -- "$@"

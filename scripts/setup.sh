@@ -28,6 +28,7 @@ setpriv       util-linux
 prlimit       util-linux
 taskset       util-linux
 ip            iproute2
+turnserver    coturn
 LIST
 }
 

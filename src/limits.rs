@@ -132,6 +132,11 @@ pub const FRESH_PEERS_PERIOD_S: u64 = 60;
 pub const DESCRIPTION_TRIES_MAX: u32 = 3;
 /// Members of one room that are connected with each other. More: joins are refused.
 pub const MESH_MEMBERS_MAX: usize = 16;
+/// A room that changes between mesh and server keeps the old connections this long after the new ones work, ms: until
+/// their first pictures are there.
+pub const SWITCH_GRACE_MS: u64 = 1_000;
+/// And no longer than this after the change began, ms, whatever the new ones do.
+pub const SWITCH_MAX_MS: u64 = 10_000;
 /// m-sections of one session description. More: the description is refused.
 pub const SDP_MEDIA_MAX: usize = 1024;
 /// Bytes of a session description. More: the description is refused.

@@ -52,6 +52,7 @@ impl Server {
                 Some(Arc::new(RoomSpec {
                     id: id.clone(),
                     p2p: P2pPolicy::Never,
+                    p2p_max_members: 2,
                     open: Some(Arc::new(member_spec())),
                     members: BTreeMap::new(),
                 }))

@@ -496,11 +496,42 @@ export class Room extends Emitter {
     member.tracks.set(info.id, info);
   }
 
+  /**
+   * Called by peers: a track of somebody else can be played. While a room goes over between mesh and server the same
+   * camera comes on two connections: the new one is shown when it has a picture, so that nobody sees a gap.
+   */
+  announceRemote(info) {
+    const show = () => {
+      if (!this.#isCurrent(info)) return;
+      info.shown = true;
+      this.emit("track", info);
+    };
+    const waits = info.track.muted && this.#twin(info);
+    if (waits) info.track.addEventListener("unmute", show, { once: true });
+    else show();
+  }
+
+  #isCurrent(info) {
+    return this.#members.get(info.member)?.tracks.get(info.id) === info;
+  }
+
+  /** The same source on another connection. */
+  #twin(info) {
+    const others = this.#members.get(info.member)?.tracks.values() ?? [];
+    return [...others].find((t) => t !== info && t.track && t.kind === info.kind && t.source === info.source) ?? null;
+  }
+
   /** Called by peers: a track of somebody else went. */
   removeRemote(info) {
     const member = this.#members.get(info.member);
     if (member?.tracks.get(info.id) !== info) return;
     member.tracks.delete(info.id);
+    const twin = this.#twin(info);
+    if (twin) {
+      twin.shown = true;
+      this.emit("track", twin);
+      return;
+    }
     this.emit("trackgone", info);
     if (member.tracks.size > 0) return;
     this.#members.delete(info.member);

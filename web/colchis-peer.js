@@ -134,7 +134,7 @@ export class Peer {
     const entry = new Entry(track);
     this.entries.set(entry.id, entry);
     if (entry.way === "recv") {
-      entry.info = { member: entry.sender, id: entry.id, kind: entry.kind, source: entry.source, track: null };
+      entry.info = { member: entry.sender, id: entry.id, kind: entry.kind, source: entry.source, track: null, shown: false };
       this.#refreshInfo(entry);
       this.#room.addRemote(entry.info);
     }
@@ -165,7 +165,8 @@ export class Peer {
     if (update.encoding_parameters) this.#applyEncodings(entry, update.encoding_parameters);
     if (!entry.info) return;
     this.#refreshInfo(entry);
-    this.#room.emit("update", entry.info);
+    // One that is not shown yet says how it is when it is.
+    if (entry.info.shown) this.#room.emit("update", entry.info);
   }
 
   #applyEncodings(entry, wanted) {
@@ -333,7 +334,7 @@ export class Peer {
       const track = entry.transceiver?.receiver.track;
       if (!entry.info || !track || entry.info.track === track) continue;
       entry.info.track = track;
-      this.#room.emit("track", entry.info);
+      this.#room.announceRemote(entry.info);
     }
   }
 

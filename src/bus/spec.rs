@@ -18,6 +18,9 @@ pub enum P2pPolicy {
     Always,
 }
 
+/// Members of a mesh where nothing else is said: two, for which a server has nothing to spare.
+pub const P2P_MAX_MEMBERS: usize = 2;
+
 /// Whether a client may or must send a kind of media.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum PublishPolicy {
@@ -37,6 +40,8 @@ pub struct RoomSpec {
     pub id: RoomId,
     /// Mesh or SFU.
     pub p2p: P2pPolicy,
+    /// Members that are connected with each other at most, where [`P2pPolicy::IfPossible`] decides.
+    pub p2p_max_members: usize,
     /// Anybody with the room's credential joins under any free name, publishes to all and plays all.
     pub open: Option<Arc<MemberSpec>>,
     /// Members known beforehand.

@@ -4,8 +4,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::bus::spec::P2pPolicy;
 use crate::io::launch::{DevOptions, Launch};
 use crate::io::runtime;
 
@@ -44,9 +45,30 @@ struct DevArgs {
     /// UDP port of the first shard; the others follow. 0: any free ports.
     #[arg(long, value_name = "PORT", default_value_t = 0)]
     udp_port: u16,
-    /// Connect members with each other (a mesh), not with the server, which then carries signalling only.
-    #[arg(long)]
-    mesh: bool,
+    /// When members are connected with each other (a mesh), and the server carries signalling only.
+    #[arg(long, value_enum, default_value_t = P2p::Never)]
+    p2p: P2p,
+}
+
+/// Whether members are connected with each other.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum P2p {
+    /// Never: always through the server.
+    Never,
+    /// While there are two in the room.
+    IfPossible,
+    /// Always.
+    Always,
+}
+
+impl From<P2p> for P2pPolicy {
+    fn from(p2p: P2p) -> P2pPolicy {
+        match p2p {
+            P2p::Never => P2pPolicy::Never,
+            P2p::IfPossible => P2pPolicy::IfPossible,
+            P2p::Always => P2pPolicy::Always,
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -65,7 +87,7 @@ pub fn main() -> ExitCode {
             private_listen: args.private_listen,
             shards: args.shards.map(usize::from),
             udp_port: args.udp_port,
-            mesh: args.mesh,
+            p2p: args.p2p.into(),
         })),
         Command::Serve(args) => Launch::serve(&args.config)
             .map_err(Into::into)

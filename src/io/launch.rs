@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::bus::client::RpcSettings;
-use crate::bus::spec::{MemberSpec, P2pPolicy, PlaySpec, PublishSpec, RoomSpec};
+use crate::bus::spec::{MemberSpec, P2P_MAX_MEMBERS, P2pPolicy, PlaySpec, PublishSpec, RoomSpec};
 use crate::config::{Config, Timeouts};
 use crate::id::{EndpointId, RoomId};
 use crate::io::specs::{ReadError, read_config, read_specs};
@@ -35,8 +35,8 @@ pub struct DevOptions {
     pub shards: Option<usize>,
     /// First UDP port; 0: any.
     pub udp_port: u16,
-    /// Connect members with each other.
-    pub mesh: bool,
+    /// Whether members are connected with each other.
+    pub p2p: P2pPolicy,
 }
 
 /// Shards of dev mode at least, so that two rooms show two shards.
@@ -54,15 +54,12 @@ impl Launch {
         config.private.listen = options.private_listen;
         config.media.udp_port = options.udp_port;
         let open = Arc::new(open_member(&config.timeouts));
-        let p2p = if options.mesh {
-            P2pPolicy::Always
-        } else {
-            P2pPolicy::Never
-        };
+        let p2p = options.p2p;
         let specs: SpecLookup = Box::new(move |room: &RoomId| {
             Some(Arc::new(RoomSpec {
                 id: room.clone(),
                 p2p,
+                p2p_max_members: P2P_MAX_MEMBERS,
                 open: Some(open.clone()),
                 members: BTreeMap::new(),
             }))

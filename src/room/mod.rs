@@ -31,7 +31,7 @@ use crate::id::{
 use crate::limits::USED_SSRCS_MAX;
 use crate::metrics::ShardCounters;
 use crate::room::machine::{Machine, Turn};
-use crate::room::mesh::{Pair, PairKey};
+use crate::room::mesh::{Pair, PairKey, Switch};
 use crate::room::model::{Member, Peer, Phase};
 use crate::room::negotiation::{Negotiation, NegotiationConfig, NegotiationError};
 use crate::time::Time;
@@ -174,6 +174,10 @@ pub struct Room {
     pairs: BTreeMap<PairKey, Pair>,
     /// The pair that a peer is an end of.
     mesh_peers: BTreeMap<PeerId, PairKey>,
+    /// Members are connected with each other, or going over to it.
+    mesh: bool,
+    /// They are going over, to each other or to the server.
+    switch: Option<Switch>,
     /// Members whose negotiation cannot go on; closed at the end of the turn.
     failed: Vec<MemberId>,
 }
@@ -189,6 +193,8 @@ impl Room {
             next_track: 0,
             pairs: BTreeMap::new(),
             mesh_peers: BTreeMap::new(),
+            mesh: false,
+            switch: None,
             failed: Vec::new(),
         }
     }
@@ -228,8 +234,12 @@ impl Room {
 
     /// Brings tracks, media and clients in line with the description.
     pub fn refresh(&mut self, cx: &mut Context<'_>) {
-        self.refresh_mesh(cx);
-        if self.is_mesh() {
+        self.update_mode(cx.now);
+        self.drop_other_mode(cx);
+        if self.runs_mesh() {
+            self.refresh_mesh(cx);
+        }
+        if !self.runs_sfu() {
             return;
         }
         self.drop_worn_peers(cx);

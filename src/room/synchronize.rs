@@ -32,7 +32,7 @@ impl Room {
             }
             self.take_mesh_intents(id, *peer_id, &patches, cx);
         }
-        if !self.is_mesh() {
+        if self.runs_sfu() {
             self.refresh_tracks(cx);
         }
         let pairs = self.mesh_states(id, cx);

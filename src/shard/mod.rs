@@ -3,7 +3,7 @@
 //! One core owns one [`Shard`] with its rooms and their media. It does no IO, reads no clock, and two shards given the
 //! same seed and inputs send the same bytes. A panic in one room's code closes that room only (threats.md rule 10).
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::faults;
 use crate::id::{MemberId, RoomId, SessionId, ShardId};
 use crate::limits::{ROOMS_PER_SHARD_MAX, SHARD_EVENTS_MAX};
 use crate::metrics::{ShardCounters, ShardSnapshot};
-use crate::room::machine::{Machine, MachineConfig, Turn};
+use crate::room::machine::{Machine, MachineConfig, TICK, Turn};
 use crate::room::{Context, Room, RoomConfig, RoomError};
 use crate::time::{Anchor, Time};
 use crate::transmit::TransmitQueue;
@@ -52,6 +52,8 @@ pub struct Shard {
     counters: ShardCounters,
     events: VecDeque<ShardEvent>,
     last_tick: Time,
+    /// Rooms that are going over between mesh and server.
+    switching: BTreeSet<RoomId>,
     /// It has started anew and signalling does not know yet: what it is told is for rooms that are gone.
     awaits_resume: bool,
 }
@@ -68,6 +70,7 @@ impl Shard {
             counters: ShardCounters::default(),
             events: VecDeque::new(),
             last_tick: Time::ZERO,
+            switching: BTreeSet::new(),
             awaits_resume: false,
         }
     }
@@ -79,6 +82,7 @@ impl Shard {
         self.awaits_resume = true;
         self.events.clear();
         self.events.push_back(ShardEvent::Restarted(self.id));
+        self.switching.clear();
         let rooms = std::mem::take(&mut self.rooms);
         let machine = self.machine.emptied(&mut self.rng);
         // Whatever the fault has left behind may panic once more on its way out.
@@ -235,8 +239,13 @@ impl Shard {
         let (rooms, mut cx) = self.split(now, tx);
         let room = rooms.get_mut(id)?;
         // The room is thrown away after a panic, and every slab operation of the machine is complete in itself.
-        match catch_unwind(AssertUnwindSafe(|| act(room, &mut cx))) {
-            Ok(value) => Some(value),
+        let acted = catch_unwind(AssertUnwindSafe(|| act(room, &mut cx)));
+        let switching = room.is_switching();
+        match acted {
+            Ok(value) => {
+                self.note_switching(id, switching);
+                Some(value)
+            }
             Err(_) => {
                 self.close_panicked(now, tx, id);
                 None
@@ -244,10 +253,23 @@ impl Shard {
         }
     }
 
+    fn note_switching(&mut self, id: &RoomId, switching: bool) {
+        match (switching, self.switching.contains(id)) {
+            (true, false) => {
+                self.switching.insert(id.clone());
+            }
+            (false, true) => {
+                self.switching.remove(id);
+            }
+            _ => {}
+        }
+    }
+
     /// Closes a room whose code panicked; the rest of the shard goes on.
     fn close_panicked(&mut self, now: Time, tx: &mut TransmitQueue, id: &RoomId) {
         tracing::error!(room = %id, "a fault in this room's code; the room is closed, others go on");
         self.counters.rooms_panicked += 1;
+        self.switching.remove(id);
         let (rooms, mut cx) = self.split(now, tx);
         let Some(mut room) = rooms.remove(id) else {
             return;
@@ -270,6 +292,7 @@ impl Shard {
     fn close_if_empty(&mut self, id: &RoomId) {
         if self.rooms.get(id).is_some_and(Room::is_empty) {
             self.rooms.remove(id);
+            self.switching.remove(id);
             self.room_closed(id);
         }
     }
@@ -355,11 +378,16 @@ impl Shard {
             }
         }
         self.drain_machine(now, tx);
+        for room in self.switching.clone() {
+            self.with_room(now, tx, &room, Room::handle_timeout);
+        }
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) wants to be called; `None`: not before something happens.
     pub fn poll_timeout(&self) -> Option<Time> {
-        self.machine.next_tick(self.last_tick)
+        let switching = (!self.switching.is_empty()).then(|| self.last_tick + TICK);
+        let media = self.machine.next_tick(self.last_tick);
+        switching.into_iter().chain(media).min()
     }
 
     /// What the machine found out about members: their transports failed.

@@ -11,7 +11,7 @@ use super::membership::Presence;
 use super::{Signalling, SignallingOutput, SignallingSettings, SocketEnd, Timer};
 use crate::bus::client::{ClientMsg, CloseReason, Event, RpcSettings};
 use crate::bus::shard::{ShardCommand, ShardEvent};
-use crate::bus::spec::{MemberSpec, P2pPolicy, PlaySpec, RoomSpec};
+use crate::bus::spec::{MemberSpec, P2P_MAX_MEMBERS, P2pPolicy, PlaySpec, RoomSpec};
 use crate::id::{RoomId, SessionId, ShardId};
 use crate::time::Time;
 
@@ -266,6 +266,7 @@ fn spec(id: &RoomId) -> RoomSpec {
     RoomSpec {
         id: id.clone(),
         p2p: P2pPolicy::Never,
+        p2p_max_members: P2P_MAX_MEMBERS,
         open: Some(Arc::new(member)),
         members: BTreeMap::new(),
     }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::bus::client::Capabilities;
-use crate::bus::spec::{MemberSpec, P2pPolicy, PlaySpec};
+use crate::bus::spec::{MemberSpec, P2P_MAX_MEMBERS, P2pPolicy, PlaySpec};
 use crate::limits::{SESSION_BAD_FRAMES_MAX, SESSION_COMMANDS_BURST};
 use crate::metrics::{ShardCounters, ShardSnapshot};
 
@@ -36,6 +36,7 @@ fn lookup() -> SpecLookup {
             Arc::new(RoomSpec {
                 id: id.clone(),
                 p2p: P2pPolicy::Never,
+                p2p_max_members: P2P_MAX_MEMBERS,
                 open: Some(member_spec(3_000)),
                 members: [(member("slow"), member_spec(4_000))].into(),
             })

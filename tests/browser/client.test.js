@@ -123,6 +123,27 @@ test("members come with their first track and go with the last", async () => {
   room.leave();
 });
 
+test("while a room goes over, a new connection is shown when it has a picture, and the old one goes unseen", () => {
+  join();
+  const seen = [];
+  room.on("track", ({ id }) => seen.push(id));
+  room.on("trackgone", ({ id }) => seen.push(-id));
+  const info = (id, muted) => ({ member: "bob", id, kind: "video", source: "Device", track: Object.assign(new EventTarget(), { muted }) });
+  const [old, fresh] = [info(1, false), info(9, true)];
+  for (const one of [old, fresh]) {
+    room.addRemote(one);
+    room.announceRemote(one);
+  }
+  assert.deepEqual(seen, [1], "the new one has no picture yet");
+  fresh.track.dispatchEvent(new Event("unmute"));
+  assert.deepEqual(seen, [1, 9]);
+  room.removeRemote(old);
+  assert.deepEqual(seen, [1, 9, 9], "the tile keeps the new one");
+  room.removeRemote(fresh);
+  assert.deepEqual(seen, [1, 9, 9, -9]);
+  room.leave();
+});
+
 test("a lost socket is replaced, and the connection kept", async () => {
   join();
   socket.event("r", "PeerCreated", created([send(1, AUDIO()), recv(10, "bob", null, AUDIO())]));

@@ -13,7 +13,7 @@ let firefox;
 const callers = {};
 
 before(async () => {
-  server = await startServer(["--mesh"]);
+  server = await startServer(["--p2p", "always"]);
   chromium = await startChromium();
   callers.ann = await chromium.caller("ann");
   callers.bob = await chromium.caller("bob");

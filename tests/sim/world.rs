@@ -587,6 +587,7 @@ fn room_spec(number: u16, device_only: bool) -> RoomSpec {
     RoomSpec {
         id: RoomId::new(&format!("r{number}")).expect("an id"),
         p2p: P2pPolicy::Never,
+        p2p_max_members: 2,
         open: Some(Arc::new(member)),
         members: BTreeMap::new(),
     }

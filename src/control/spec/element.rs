@@ -14,6 +14,8 @@ pub struct RoomElement {
     pub id: String,
     /// Whether members are connected with each other; else as its publish endpoints say.
     pub p2p: Option<P2p>,
+    /// Members that are connected with each other at most, where `p2p` is `IfPossible`.
+    pub p2p_max_members: Option<usize>,
     /// Its members.
     #[serde(default)]
     pub spec: Pipeline<Member>,

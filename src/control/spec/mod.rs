@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::bus::client::RpcSettings;
-use crate::bus::spec::{MemberSpec, P2pPolicy, PlaySpec, PublishPolicy, PublishSpec, RoomSpec};
+use crate::bus::spec::{
+    MemberSpec, P2P_MAX_MEMBERS, P2pPolicy, PlaySpec, PublishPolicy, PublishSpec, RoomSpec,
+};
 use crate::config::Timeouts;
 use crate::id::{EndpointId, IdError, MemberId, RoomId};
 use crate::limits::MESH_MEMBERS_MAX;
@@ -131,6 +133,7 @@ impl Reader<'_> {
         self.check_sources(&room.id, &members)?;
         Ok(RoomSpec {
             p2p: self.p2p(room, &members)?,
+            p2p_max_members: self.p2p_max_members(room)?,
             id,
             open: None,
             members,
@@ -168,11 +171,21 @@ impl Reader<'_> {
                 format!("p2p: Always is for at most {MESH_MEMBERS_MAX} members; each has a connection with each other one"),
             )),
             P2p::Always => Ok(P2pPolicy::Always),
-            P2p::IfPossible => Err(self.error(
-                &room.id,
-                "p2p: IfPossible is not supported yet; use Never or Always",
-            )),
+            P2p::IfPossible => Ok(P2pPolicy::IfPossible),
         }
+    }
+
+    fn p2p_max_members(&self, room: &RoomElement) -> Result<usize, SpecError> {
+        let most = room.p2p_max_members.unwrap_or(P2P_MAX_MEMBERS);
+        if !(P2P_MAX_MEMBERS..=MESH_MEMBERS_MAX).contains(&most) {
+            return Err(self.error(
+                &room.id,
+                format!(
+                    "p2p_max_members is {most}; it is from {P2P_MAX_MEMBERS} to {MESH_MEMBERS_MAX}"
+                ),
+            ));
+        }
+        Ok(most)
     }
 
     fn member(

@@ -63,6 +63,10 @@ fn a_mesh_is_said_by_the_room_or_by_its_endpoints() {
         (CALL.to_owned(), P2pPolicy::Never),
         (by_endpoint, P2pPolicy::Always),
         (by_room, P2pPolicy::Always),
+        (
+            CALL.replace("p2p: Never", "p2p: IfPossible"),
+            P2pPolicy::IfPossible,
+        ),
     ] {
         let book = add(Format::Yaml, &text).unwrap();
         let room = book.room_spec(&RoomId::new("call").unwrap()).unwrap();
@@ -108,8 +112,8 @@ fn faults_name_file_element_and_cure() {
             "call/ann: idle_timeout: \"soon\" is no duration",
         ),
         (
-            CALL.replace("p2p: Never", "p2p: IfPossible"),
-            "call: p2p: IfPossible is not supported yet",
+            CALL.replace("id: call", "id: call\np2p_max_members: 17"),
+            "call: p2p_max_members is 17; it is from 2 to 16",
         ),
         (
             CALL.replace("id: call", "id: call\np2p: Always"),

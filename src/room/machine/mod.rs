@@ -34,6 +34,7 @@ use crate::wire::demux::{Protocol, classify};
 use crate::wire::stun;
 
 pub use links::{Link, MidRoute, Route};
+pub use timers::TICK;
 
 /// A published track and who gets it.
 #[derive(Debug)]
@@ -146,6 +147,12 @@ impl Machine {
             tick_at: 0,
             nack_scratch: Vec::with_capacity(NACK_PER_PACKET_MAX),
         }
+    }
+
+    /// Whether a transport can carry media.
+    pub fn is_connected(&self, key: TransportKey) -> bool {
+        let link = self.transports.get(key);
+        link.and_then(Link::media_address).is_some()
     }
 
     /// Seconds since 1970 (for what expires outside: TURN credentials).

@@ -4,6 +4,7 @@
 //! members that are there and of whom one plays the other; `mesh_peers` names every end of every pair.
 
 mod pair;
+mod switch;
 #[cfg(test)]
 mod tests;
 
@@ -16,6 +17,7 @@ use crate::room::{Context, Room, RoomError};
 
 pub use pair::Pair;
 use pair::{End, Side, Told};
+pub use switch::Switch;
 
 /// Two members, the one whose id sorts first in front.
 pub type PairKey = (MemberId, MemberId);
@@ -24,11 +26,6 @@ pub type PairKey = (MemberId, MemberId);
 type Wanted = Vec<(Side, Source, bool)>;
 
 impl Room {
-    /// Whether its members are connected with each other, not with the server.
-    pub fn is_mesh(&self) -> bool {
-        self.spec.p2p == P2pPolicy::Always
-    }
-
     /// Members it may have: a mesh costs each of them a connection with each other one.
     pub(super) fn members_max(&self) -> usize {
         match self.spec.p2p {
@@ -50,10 +47,12 @@ impl Room {
 
     fn refresh_pair(&mut self, key: PairKey, cx: &mut Context<'_>) {
         let wanted = self.wanted_of(&key);
-        if wanted.is_empty() {
+        let known = self.pairs.contains_key(&key);
+        // While members go over to the server no pair begins any more.
+        if wanted.is_empty() || !known && !self.mesh {
             return;
         }
-        if !self.pairs.contains_key(&key) {
+        if !known {
             let first = self.new_end(&key.0, &key);
             let second = self.new_end(&key.1, &key);
             self.pairs.insert(key.clone(), Pair::new(first, second));
@@ -99,7 +98,7 @@ impl Room {
         let broken: Vec<PairKey> = self
             .pairs
             .keys()
-            .filter(|key| !self.is_mesh() || self.wanted_of(key).is_empty())
+            .filter(|key| self.wanted_of(key).is_empty())
             .cloned()
             .collect();
         for key in broken {

@@ -61,6 +61,8 @@ pub struct End {
     candidates: Vec<IceCandidate>,
     /// It has said that its connection failed.
     failed: bool,
+    /// It has said that its connection works.
+    connected: bool,
     /// Tracks it has been told of that are gone.
     removed: Vec<TrackId>,
 }
@@ -76,6 +78,7 @@ impl End {
             sdp: None,
             candidates: Vec::new(),
             failed: false,
+            connected: false,
             removed: Vec::new(),
         }
     }
@@ -149,6 +152,11 @@ impl Pair {
     /// Whether `side` hears events from now on.
     pub fn set_listens(&mut self, side: Side, listens: bool) {
         self.end_mut(side).listens = listens;
+    }
+
+    /// Whether both clients that are here say that it works.
+    pub fn is_connected(&self) -> bool {
+        self.ends.iter().all(|end| end.connected || !end.listens)
     }
 
     /// Brings the tracks in line with `wanted` (sender, what, whether it must be sent); ids come from `next_id`.
@@ -392,7 +400,9 @@ impl Pair {
 
     /// What the client of `side` says of its connection: when both have failed, ICE is restarted (RFC 8445 section 9).
     pub fn handle_connection(&mut self, side: Side, failed: bool) -> Vec<Told> {
-        self.end_mut(side).failed = failed;
+        let end = self.end_mut(side);
+        end.failed = failed;
+        end.connected = !failed;
         if !self.ends.iter().all(|end| end.failed) || self.phase != Phase::Stable {
             return Vec::new();
         }

@@ -6,7 +6,9 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync } from "node:fs";
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import net from "node:net";
+import { tmpdir } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -35,21 +37,55 @@ export async function startServer(options = [], wanted = null) {
   if (!existsSync(BINARY)) throw new Error(`${BINARY} is missing: run \`cargo build --release\` first`);
   const port = wanted ?? (await freePort());
   const url = `http://127.0.0.1:${port}`;
-  const child = spawn(BINARY, ["dev", "--listen", `127.0.0.1:${port}`, ...options], { stdio: ["ignore", "pipe", "pipe"] });
+  return run(["dev", "--listen", `127.0.0.1:${port}`, ...options], url, "/dev.json");
+}
+
+/**
+ * A running `colchis serve`: `config` is TOML beside the listeners, which are given, and `specs` are room specs by file
+ * name. What it needs on disk is gone with it.
+ */
+export async function startServe({ config = "", specs = {} }) {
+  const folder = await mkdtemp(path.join(tmpdir(), "colchis-"));
+  const port = await freePort();
+  await mkdir(path.join(folder, "rooms"));
+  for (const [name, text] of Object.entries(specs)) await writeFile(path.join(folder, "rooms", name), text);
+  const file = path.join(folder, "colchis.toml");
+  const text = `[public]
+listen = "127.0.0.1:${port}"
+page = true
+[private]
+listen = "127.0.0.1:0"
+[media]
+udp_port = 0
+[rooms]
+specs = "${path.join(folder, "rooms")}"
+${config}`;
+  await writeFile(file, text);
+  const server = await run(["serve", "--config", file], `http://127.0.0.1:${port}`, "/");
+  const stopServer = server.stop;
+  server.stop = async () => {
+    await stopServer();
+    await rm(folder, { recursive: true });
+  };
+  return server;
+}
+
+async function run(command, url, probe) {
+  const child = spawn(BINARY, command, { stdio: ["ignore", "pipe", "pipe"] });
   let text = "";
   child.stdout.on("data", (chunk) => (text += chunk));
   child.stderr.on("data", (chunk) => (text += chunk));
   const ended = once(child, "exit");
   const server = { url, pid: child.pid, output: () => text, stop: () => stop(child, ended, () => text) };
-  await untilServing(server, child);
+  await untilServing(server, child, probe);
   return server;
 }
 
-async function untilServing(server, child) {
+async function untilServing(server, child, probe) {
   const deadline = Date.now() + START_TIMEOUT_MS;
   while (Date.now() < deadline) {
     if (child.exitCode !== null) throw new Error(`the server ended with status ${child.exitCode}:\n${server.output()}`);
-    const answer = await fetch(`${server.url}/dev.json`).catch(() => null);
+    const answer = await fetch(`${server.url}${probe}`).catch(() => null);
     if (answer?.ok) return;
     await new Promise((resolve) => setTimeout(resolve, 50));
   }

@@ -4,6 +4,7 @@ mod play;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
@@ -13,9 +14,9 @@ use crate::bus::client::{
     MediaDirection, NegotiationRole, PeerUpdate, RoomState, RpcSettings, Track, TrackPatchCommand,
 };
 use crate::bus::shard::ShardEvent;
-use crate::bus::spec::{MemberSpec, P2pPolicy, PlaySpec, PublishSpec, RoomSpec};
+use crate::bus::spec::{MemberSpec, P2P_MAX_MEMBERS, P2pPolicy, PlaySpec, PublishSpec, RoomSpec};
 use crate::id::{EndpointId, MemberId, PeerId, RoomId, SessionId, ShardId, TrackId};
-use crate::limits::{ICE_CANDIDATES_MAX, MESH_MEMBERS_MAX};
+use crate::limits::{ICE_CANDIDATES_MAX, MESH_MEMBERS_MAX, SWITCH_GRACE_MS, SWITCH_MAX_MS};
 use crate::metrics::ShardCounters;
 use crate::room::machine::{Machine, MachineConfig};
 use crate::room::negotiation::NegotiationConfig;
@@ -34,6 +35,10 @@ fn name(client: u64) -> MemberId {
 }
 
 fn spec() -> Arc<RoomSpec> {
+    spec_of(P2pPolicy::Always)
+}
+
+fn spec_of(p2p: P2pPolicy) -> Arc<RoomSpec> {
     let member = MemberSpec {
         credential: String::new(),
         rpc: RpcSettings {
@@ -48,7 +53,8 @@ fn spec() -> Arc<RoomSpec> {
     };
     Arc::new(RoomSpec {
         id: RoomId::new("mesh").unwrap(),
-        p2p: P2pPolicy::Always,
+        p2p,
+        p2p_max_members: P2P_MAX_MEMBERS,
         open: Some(Arc::new(member)),
         members: BTreeMap::new(),
     })
@@ -65,10 +71,16 @@ struct World {
     counters: ShardCounters,
     sessions: BTreeMap<u64, SessionId>,
     next_session: u64,
+    spec: Arc<RoomSpec>,
+    now: Time,
 }
 
 impl World {
     fn new() -> World {
+        World::with(spec())
+    }
+
+    fn with(spec: Arc<RoomSpec>) -> World {
         let anchor = Anchor {
             instant: std::time::Instant::now(),
             ntp: 0,
@@ -79,7 +91,7 @@ impl World {
             dtls: Box::new(provider),
         };
         World {
-            room: Room::new(spec()),
+            room: Room::new(Arc::clone(&spec)),
             machine: Machine::new(machine_config, anchor, &mut rng),
             config: RoomConfig {
                 fingerprint: [0; 32],
@@ -93,12 +105,14 @@ impl World {
             counters: ShardCounters::default(),
             sessions: BTreeMap::new(),
             next_session: 0,
+            spec,
+            now: Time::from_millis(1),
         }
     }
 
     fn act<T>(&mut self, act: impl FnOnce(&mut Room, &mut Context<'_>) -> T) -> T {
         let mut cx = Context {
-            now: Time::from_millis(1),
+            now: self.now,
             shard: ShardId(0),
             config: &self.config,
             machine: &mut self.machine,
@@ -114,7 +128,9 @@ impl World {
         self.next_session += 1;
         let session = SessionId(self.next_session);
         self.sessions.insert(client, session);
-        self.act(|room, cx| room.join(session, &name(client), &spec(), Capabilities::default(), cx))
+        let spec = Arc::clone(&self.spec);
+        let capabilities = Capabilities::default();
+        self.act(|room, cx| room.join(session, &name(client), &spec, capabilities, cx))
     }
 
     fn lose(&mut self, client: u64) {
@@ -528,4 +544,99 @@ fn a_mesh_is_small() {
         (w.room.pairs.len(), w.room.mesh_peers.len()),
         (pairs, 2 * pairs)
     );
+}
+
+/// Peers that are made and removed, by client.
+fn comings(told: &[(u64, Event)]) -> Vec<(u64, &'static str)> {
+    let what = |(client, event): &(u64, Event)| match event {
+        Event::PeerCreated {
+            connection_mode: ConnectionMode::Mesh,
+            ..
+        } => Some((*client, "+mesh")),
+        Event::PeerCreated { .. } => Some((*client, "+sfu")),
+        Event::PeersRemoved { .. } => Some((*client, "-")),
+        _ => None,
+    };
+    told.iter().filter_map(what).collect()
+}
+
+#[test]
+fn a_third_member_brings_the_server_in_and_the_old_connection_goes_last() {
+    let mut w = World::with(spec_of(P2pPolicy::IfPossible));
+    w.join(ANN).unwrap();
+    w.join(BOB).unwrap();
+    let told = w.told();
+    assert_eq!(comings(&told), [(ANN, "+mesh")]);
+    let [
+        (
+            ANN,
+            Event::PeerCreated {
+                peer_id, tracks, ..
+            },
+        ),
+    ] = told.as_slice()
+    else {
+        panic!("{told:?}");
+    };
+    w.command(ANN, offer_of(*peer_id, tracks)).unwrap();
+    let told = w.told();
+    let bob = told.iter().find_map(|(_, event)| match event {
+        Event::PeerCreated { peer_id, .. } => Some(*peer_id),
+        _ => None,
+    });
+    w.command(BOB, answer_of(bob.unwrap())).unwrap();
+    w.told();
+    w.join(3).unwrap();
+    assert_eq!(
+        comings(&w.told()),
+        [(ANN, "+sfu"), (BOB, "+sfu"), (3, "+sfu")]
+    );
+    assert!(w.room.is_switching());
+    // The transports of this test never connect: the old pair stays until the deadline.
+    for _ in 0..SWITCH_MAX_MS / 500 - 1 {
+        w.now = w.now + Duration::from_millis(500);
+        w.act(Room::handle_timeout);
+        assert_eq!(comings(&w.told()), []);
+    }
+    w.now = w.now + Duration::from_millis(500);
+    w.act(Room::handle_timeout);
+    assert_eq!(comings(&w.told()), [(ANN, "-"), (BOB, "-")]);
+    assert!(!w.room.is_switching() && w.room.pairs.is_empty());
+    assert_eq!(w.machine.sizes().0, 3);
+    // The third leaves: back to each other, and the server goes when both say that it works.
+    w.leave(3);
+    let told = w.told();
+    assert_eq!(comings(&told), [(ANN, "+mesh")]);
+    assert!(w.room.is_switching());
+    let key = w.room.pairs.keys().next().unwrap().clone();
+    for peer in w.room.mesh_peers.keys().copied().collect::<Vec<_>>() {
+        let client = if w.room.pairs[&key].end(super::Side::First).peer == peer {
+            ANN
+        } else {
+            BOB
+        };
+        w.command(client, report(peer, "Connected")).unwrap();
+    }
+    w.act(Room::handle_timeout);
+    assert_eq!(comings(&w.told()), [], "not before the first pictures");
+    w.now = w.now + Duration::from_millis(SWITCH_GRACE_MS);
+    w.act(Room::handle_timeout);
+    assert_eq!(comings(&w.told()), [(ANN, "-"), (BOB, "-")]);
+    assert_eq!(w.machine.sizes(), (0, 0, 0));
+}
+
+#[test]
+fn who_comes_and_goes_at_once_changes_nothing_for_good() {
+    let mut w = World::with(spec_of(P2pPolicy::IfPossible));
+    w.join(ANN).unwrap();
+    w.join(BOB).unwrap();
+    w.told();
+    for _ in 0..5 {
+        w.join(3).unwrap();
+        w.leave(3);
+    }
+    w.now = w.now + Duration::from_millis(SWITCH_MAX_MS);
+    w.act(Room::handle_timeout);
+    assert_eq!((w.room.pairs.len(), w.machine.sizes()), (1, (0, 0, 0)));
+    assert!(!w.room.is_switching());
 }

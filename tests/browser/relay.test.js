@@ -1,0 +1,109 @@
+// Members that may use relays only, through a real TURN server: credentials, policy, and that media really takes that way.
+
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtemp, rm } from "node:fs/promises";
+import { networkInterfaces, tmpdir } from "node:os";
+import path from "node:path";
+import { after, before, test } from "node:test";
+
+import { startChromium, until, untilAllDecode } from "./lib/browsers.js";
+import { freePort, startServe } from "./lib/server.js";
+
+const SECRET = "shared with the relay";
+const HOST = Object.values(networkInterfaces())
+  .flat()
+  .find((address) => address.family === "IPv4" && !address.internal)?.address ?? "127.0.0.1";
+let relay;
+let server;
+let chromium;
+
+/** coturn on a port of its own, nothing of the host's configuration. */
+async function startRelay(port) {
+  const folder = await mkdtemp(path.join(tmpdir(), "colchis-turn-"));
+  const options = ["--no-cli", "--no-tls", "--no-dtls", "--simple-log", "--log-file=stdout", "--allow-loopback-peers",
+    `--listening-ip=${HOST}`, `--relay-ip=${HOST}`, `--listening-port=${port}`, "--use-auth-secret",
+    `--static-auth-secret=${SECRET}`, "--realm=colchis.test", `--pidfile=${folder}/pid`, `--userdb=${folder}/db`];
+  const child = spawn("turnserver", ["-n", ...options], { stdio: ["ignore", "pipe", "pipe"] });
+  let text = "";
+  child.stdout.on("data", (chunk) => (text += chunk));
+  child.stderr.on("data", (chunk) => (text += chunk));
+  const ended = once(child, "exit");
+  await until("the relay listens", () => /Total General servers/.test(text) || child.exitCode !== null, 15_000);
+  assert.equal(child.exitCode, null, text);
+  return {
+    output: () => text,
+    async stop() {
+      child.kill("SIGTERM");
+      await ended;
+      await rm(folder, { recursive: true });
+    },
+  };
+}
+
+const room = (id, p2p) => `
+kind: Room
+id: ${id}
+p2p: ${p2p}
+spec:
+  pipeline:
+${["ann", "bob"].map((name) => member(id, name, name === "ann" ? "bob" : "ann")).join("")}`;
+
+const member = (id, name, other) => `    ${name}:
+      kind: Member
+      credentials: { plain: secret-${name} }
+      spec:
+        pipeline:
+          publish: { kind: WebRtcPublishEndpoint, spec: { force_relay: true } }
+          play: { kind: WebRtcPlayEndpoint, spec: { src: "local://${id}/${other}/publish" } }
+`;
+
+before(async () => {
+  const port = await freePort();
+  relay = await startRelay(port);
+  server = await startServe({
+    config: `[ice]\nturn = ["turn:${HOST}:${port}?transport=udp"]\nturn_secret = "${SECRET}"\n`,
+    specs: { "mesh.yaml": room("mesh", "Always"), "sfu.yaml": room("sfu", "Never") },
+  });
+  chromium = await startChromium();
+});
+
+after(async () => {
+  await chromium?.close();
+  await server?.stop();
+  await relay?.stop();
+});
+
+/** Type of the local candidate that carries the media of each connection. */
+const ways = (caller) =>
+  caller.evaluate(async () => {
+    const types = [];
+    for (const { pc } of globalThis.colchis.room.peers) {
+      const reports = await pc.getStats();
+      const transport = [...reports.values()].find((report) => report.type === "transport");
+      types.push(reports.get(reports.get(transport.selectedCandidatePairId).localCandidateId).candidateType);
+    }
+    return types;
+  });
+
+for (const [id, what] of [["mesh", "each other"], ["sfu", "the server"]]) {
+  test(`members that may use relays only are connected with ${what} through the relay`, async () => {
+    const callers = [];
+    for (const name of ["ann", "bob"]) {
+      const caller = await chromium.caller(name);
+      await caller.join(server, id, `&token=secret-${name}`);
+      callers.push(caller);
+    }
+    await untilAllDecode(callers);
+    for (const caller of callers) {
+      assert.deepEqual(await ways(caller), ["relay"], caller.name);
+      const [told] = await caller.evaluate(() => globalThis.colchis.room.peers[0].settings.ice_servers);
+      assert.match(told.username, new RegExp(`^\\d+:${caller.name}$`), "credentials of its own, which end");
+    }
+    for (const caller of callers) {
+      assert.deepEqual(caller.errors, [], caller.name);
+      await caller.close();
+    }
+  });
+}

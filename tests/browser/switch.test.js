@@ -1,0 +1,80 @@
+// A room that goes over from mesh to server when a third member comes, and back when one leaves (`p2p: IfPossible`).
+
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+
+import { startChromium, until, untilAllDecode } from "./lib/browsers.js";
+import { startServer } from "./lib/server.js";
+
+const ROOM = "switch";
+let server;
+let chromium;
+const callers = {};
+
+before(async () => {
+  server = await startServer(["--p2p", "if-possible"]);
+  chromium = await startChromium();
+  for (const name of ["ann", "bob", "cleo"]) callers[name] = await chromium.caller(name);
+});
+
+after(async () => {
+  await chromium?.close();
+  await server?.stop();
+});
+
+const modes = (caller) => caller.evaluate(() => globalThis.colchis.room.peers.map((peer) => peer.mode));
+
+/** Notes when each frame of `member` is shown, from now on. */
+const watch = (caller, member) =>
+  caller.evaluate((name) => {
+    const video = document.querySelector(`video[data-member="${name}"]`);
+    const shown = (globalThis.shown = []);
+    const next = () => {
+      shown.push(performance.now());
+      video.requestVideoFrameCallback(next);
+    };
+    video.requestVideoFrameCallback(next);
+  }, member);
+
+/** Longest time without a new frame since `watch`, ms. */
+const gap = (caller) =>
+  caller.evaluate(() => {
+    const times = [...globalThis.shown, performance.now()];
+    return Math.round(Math.max(...times.slice(1).map((time, at) => time - times[at])));
+  });
+
+test("two members are connected with each other", async () => {
+  const pair = [callers.ann, callers.bob];
+  for (const caller of pair) await caller.join(server, ROOM);
+  await untilAllDecode(pair);
+  for (const caller of pair) assert.deepEqual(await modes(caller), ["Mesh"]);
+});
+
+test("a third brings the server in, and nobody's picture stands still", async () => {
+  await watch(callers.ann, "bob");
+  await callers.cleo.join(server, ROOM);
+  await untilAllDecode(Object.values(callers));
+  for (const caller of Object.values(callers)) {
+    await until(`${caller.name} is with the server alone`, async () => (await modes(caller)).join() === "Sfu");
+  }
+  await untilAllDecode(Object.values(callers));
+  const longest = await gap(callers.ann);
+  console.log(`figure: longest time without a frame while going over to the server ${longest} ms (target 500 ms)`);
+  assert.ok(longest < 3_000, `${longest} ms without a frame`);
+});
+
+test("when one leaves, the others go back to each other", async () => {
+  await watch(callers.ann, "bob");
+  await callers.cleo.press("leave");
+  for (const caller of [callers.ann, callers.bob]) {
+    await until(`${caller.name} is with the other alone`, async () => (await modes(caller)).join() === "Mesh");
+  }
+  await untilAllDecode([callers.ann, callers.bob]);
+  const longest = await gap(callers.ann);
+  console.log(`figure: longest time without a frame while going back to each other ${longest} ms (target 500 ms)`);
+  assert.ok(longest < 3_000, `${longest} ms without a frame`);
+});
+
+test("no page reported an error", () => {
+  for (const caller of Object.values(callers)) assert.deepEqual(caller.errors, [], caller.name);
+});
