@@ -31,6 +31,8 @@ pub const ICE_REMOTE_ADDRESSES_MAX: usize = 8;
 pub const ICE_ADDRESS_OWNED_MS: u64 = 7_000;
 /// Remote candidates kept from signalling (ICE-lite never dials them). More: ignored.
 pub const ICE_CANDIDATES_MAX: usize = 64;
+/// Bytes of a candidate that is passed on to another member. Longer: refused.
+pub const ICE_CANDIDATE_BYTES_MAX: usize = 1024;
 /// Local ufrags a peer owns at a time (current and one being restarted to).
 pub const ICE_UFRAGS_PER_PEER: usize = 2;
 

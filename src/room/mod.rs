@@ -67,6 +67,9 @@ pub enum RoomError {
     /// A description nobody asked for.
     #[error("{0} was not asked for; wait for a negotiation_role")]
     NotAsked(&'static str),
+    /// A text that is passed on to another member, longer than any honest one.
+    #[error("the {0} is too long to be passed on")]
+    TooLong(&'static str),
     /// A text that cannot be one.
     #[error("that is no session description; it begins with \"v=0\"")]
     NoDescription,

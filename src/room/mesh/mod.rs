@@ -266,10 +266,9 @@ fn act(
         Command::MakeSdpAnswer { sdp_answer, .. } => {
             pair.handle_answer(side, std::mem::take(sdp_answer))?
         }
-        Command::SetIceCandidate { candidate, .. } => pair
-            .handle_candidate(side, candidate.clone())
-            .into_iter()
-            .collect(),
+        Command::SetIceCandidate { candidate, .. } => {
+            pair.handle_candidate(side, candidate.clone())?
+        }
         Command::UpdateTracks { tracks_patches, .. } => {
             return Ok(pair.handle_patches(side, tracks_patches));
         }

@@ -11,7 +11,9 @@ use crate::bus::client::{
     PeerUpdate, ReceiverState, SenderState, Track, TrackPatchCommand, TrackPatchEvent,
 };
 use crate::id::{MemberId, PeerId, TrackId};
-use crate::limits::{ICE_CANDIDATES_MAX, SDP_BYTES_MAX};
+use crate::limits::{
+    ICE_CANDIDATE_BYTES_MAX, ICE_CANDIDATES_MAX, SDP_BYTES_MAX, SDP_TOKEN_BYTES_MAX,
+};
 use crate::room::RoomError;
 use crate::room::announce::STATS_SCRAPE_INTERVAL_MS;
 use crate::room::model::{Source, media_type};
@@ -281,6 +283,9 @@ impl Pair {
             return Err(RoomError::NotAsked("an offer"));
         }
         check_description(&sdp)?;
+        if mids.values().any(|mid| mid.len() > SDP_TOKEN_BYTES_MAX) {
+            return Err(RoomError::TooLong("mid"));
+        }
         if let Some(id) = mids.keys().find(|id| !self.tracks.contains_key(id)) {
             return Err(RoomError::NoSuchTrack(*id));
         }
@@ -334,18 +339,33 @@ impl Pair {
     }
 
     /// A candidate of `side`: kept for the other end, and passed on when that one knows of the peer.
-    pub fn handle_candidate(&mut self, side: Side, candidate: IceCandidate) -> Option<Told> {
+    ///
+    /// # Errors
+    /// [`RoomError::TooLong`].
+    pub fn handle_candidate(
+        &mut self,
+        side: Side,
+        candidate: IceCandidate,
+    ) -> Result<Vec<Told>, RoomError> {
+        let mid = candidate.sdp_mid.as_ref().map_or(0, String::len);
+        if candidate.candidate.len() > ICE_CANDIDATE_BYTES_MAX || mid > SDP_TOKEN_BYTES_MAX {
+            return Err(RoomError::TooLong("candidate"));
+        }
         let other = side.other();
         let end = self.end_mut(other);
         if end.candidates.len() >= ICE_CANDIDATES_MAX || end.candidates.contains(&candidate) {
-            return None;
+            return Ok(Vec::new());
         }
         end.candidates.push(candidate.clone());
         let event = Event::IceCandidateDiscovered {
             peer_id: end.peer,
             candidate,
         };
-        end.announced.then_some((other, event))
+        Ok(end
+            .announced
+            .then_some((other, event))
+            .into_iter()
+            .collect())
     }
 
     fn known_candidates(&self, side: Side) -> Vec<Told> {

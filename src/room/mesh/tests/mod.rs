@@ -459,6 +459,31 @@ fn descriptions_nobody_asked_for_or_that_are_none_are_refused() {
         w.command(ANN, rubbish),
         Err(RoomError::NoDescription)
     ));
+    let Command::MakeSdpOffer { mut mids, .. } = offer_of(ann, &tracks) else {
+        unreachable!();
+    };
+    mids.values_mut().for_each(|mid| *mid = "x".repeat(65));
+    let long = Command::MakeSdpOffer {
+        peer_id: ann,
+        sdp_offer: "v=0".into(),
+        mids,
+        transceivers_statuses: BTreeMap::new(),
+    };
+    assert!(matches!(
+        w.command(ANN, long),
+        Err(RoomError::TooLong("mid"))
+    ));
+    let long = Command::SetIceCandidate {
+        peer_id: ann,
+        candidate: IceCandidate {
+            candidate: "c".repeat(2_000),
+            ..candidate(1)
+        },
+    };
+    assert!(matches!(
+        w.command(ANN, long),
+        Err(RoomError::TooLong("candidate"))
+    ));
     w.command(ANN, offer_of(ann, &tracks)).unwrap();
 }
 
