@@ -162,6 +162,11 @@ fn check(config: &Config) -> Result<(), Fault> {
             ));
         }
     }
+    for (key, value, most) in config.limits.bounds() {
+        if !(1..=most).contains(&value) {
+            return Err((key, format!("{value} is out of bounds; from 1 to {most}")));
+        }
+    }
     check_media(config)?;
     check_ice(&config.ice)
 }
@@ -294,6 +299,12 @@ mod tests {
                 "[timeouts]\n\nidle_timeout_ms = 1",
                 "c.toml:3:",
                 "2 x ping_interval_ms",
+            ),
+            ("[limits]\nsessions = 0", "c.toml:2:", "from 1 to 65536"),
+            (
+                "[limits]\nmembers_per_room = 5000",
+                "c.toml:2:",
+                "from 1 to 1024",
             ),
             ("[public]\ntls_cert = \"a.pem\"", "c.toml:2:", "tls_key"),
             (

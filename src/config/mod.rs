@@ -5,6 +5,7 @@
 pub mod cores;
 pub mod dtls;
 pub mod ice;
+pub mod limits;
 pub mod load;
 pub mod log;
 pub mod media;
@@ -18,6 +19,7 @@ use serde::Deserialize;
 pub use cores::Cores;
 pub use dtls::Dtls;
 pub use ice::Ice;
+pub use limits::Limits;
 pub use load::ConfigError;
 pub use log::Log;
 pub use media::Media;
@@ -44,6 +46,8 @@ pub struct Config {
     pub dtls: Dtls,
     /// STUN and TURN servers of clients.
     pub ice: Ice,
+    /// How much one server takes on.
+    pub limits: Limits,
     /// Rooms known at start.
     pub rooms: Rooms,
     /// What is written to stderr.

@@ -251,21 +251,14 @@ fn start(
         shards.push(shard::spawn(thread, *core)?);
     }
     let (observer, reports) = control::reports();
-    let timeouts = &launch.config.timeouts;
     let signalling = SignallingThread {
         listeners: vec![(bound.public, bound.tls)],
         site: Site {
             serve_page: launch.config.public.page,
             dev_credential: launch.dev_credential,
-            origins: launch.config.public.origins,
+            origins: launch.config.public.origins.clone(),
         },
-        settings: SignallingSettings {
-            rpc: RpcSettings {
-                idle_timeout_ms: timeouts.idle_timeout_ms,
-                ping_interval_ms: timeouts.ping_interval_ms,
-            },
-            join_timeout_ms: timeouts.join_timeout_ms,
-        },
+        settings: signalling_settings(&launch.config),
         specs: launch.specs,
         shards: links,
         events,
@@ -326,11 +319,28 @@ fn shard_config(
             candidates: addresses::candidates(addresses, port.port()),
             codecs: config.media.codecs.iter().map(codec_kind).collect(),
             ice_servers: ice_servers(&config.ice),
+            members_max: config.limits.members_per_room,
         },
         machine: MachineConfig {
             dtls: Box::new(provider),
+            handshakes_per_s: config.limits.handshakes_per_s,
         },
     })
+}
+
+fn signalling_settings(config: &Config) -> SignallingSettings {
+    let (timeouts, limits) = (&config.timeouts, &config.limits);
+    SignallingSettings {
+        rpc: RpcSettings {
+            idle_timeout_ms: timeouts.idle_timeout_ms,
+            ping_interval_ms: timeouts.ping_interval_ms,
+        },
+        join_timeout_ms: timeouts.join_timeout_ms,
+        sessions_max: limits.sessions,
+        rooms_per_session_max: limits.rooms_per_session,
+        rooms_per_shard_max: limits.rooms_per_shard,
+        commands_per_s: limits.commands_per_s,
+    }
 }
 
 fn ice_servers(ice: &Ice) -> IceServers {

@@ -33,7 +33,7 @@ impl Room {
             return Err(RoomError::NotInSpec(id.clone()));
         };
         self.spec = Arc::clone(spec);
-        let full = self.members.len() >= self.members_max();
+        let full = self.members.len() >= self.members_max(cx.config);
         let is_reconnect = match self.members.get_mut(id) {
             Some(member) => {
                 member.session = Some(session);

@@ -92,6 +92,8 @@ pub struct RoomConfig {
     pub codecs: Vec<CodecKind>,
     /// STUN and TURN servers that clients are told.
     pub ice_servers: IceServers,
+    /// Members of one room at most.
+    pub members_max: usize,
 }
 
 /// What a room may touch while it handles something.

@@ -8,25 +8,29 @@ use crate::time::Time;
 pub(super) struct Budget {
     micro_tokens: u64,
     filled_at: Time,
+    per_s: u32,
 }
 
 const MICRO: u64 = 1_000_000;
-const FULL: u64 = SESSION_COMMANDS_BURST as u64 * MICRO;
+/// Seconds' worth of tokens that a session has at once.
+const BURST_S: u64 = (SESSION_COMMANDS_BURST / SESSION_COMMANDS_PER_S) as u64;
 
 impl Budget {
-    /// A full one.
-    pub(super) fn new(now: Time) -> Self {
+    /// A full one of `per_s` commands a second.
+    pub(super) fn new(now: Time, per_s: u32) -> Self {
         Self {
-            micro_tokens: FULL,
+            micro_tokens: full(per_s),
             filled_at: now,
+            per_s,
         }
     }
 
     /// Takes one token; `false` if there is none.
     pub(super) fn take(&mut self, now: Time) -> bool {
         let passed = now.as_micros().saturating_sub(self.filled_at.as_micros());
-        let refill = passed.saturating_mul(u64::from(SESSION_COMMANDS_PER_S));
-        self.micro_tokens = self.micro_tokens.saturating_add(refill).min(FULL);
+        let refill = passed.saturating_mul(u64::from(self.per_s));
+        let most = full(self.per_s);
+        self.micro_tokens = self.micro_tokens.saturating_add(refill).min(most);
         self.filled_at = now;
         match self.micro_tokens.checked_sub(MICRO) {
             Some(rest) => {
@@ -38,6 +42,10 @@ impl Budget {
     }
 }
 
+fn full(per_s: u32) -> u64 {
+    u64::from(per_s) * BURST_S * MICRO
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -46,7 +54,7 @@ mod tests {
     #[test]
     fn burst_then_rate() {
         let mut now = Time::from_millis(5);
-        let mut budget = Budget::new(now);
+        let mut budget = Budget::new(now, SESSION_COMMANDS_PER_S);
         let at_once = (0..10_000).filter(|_| budget.take(now)).count();
         assert_eq!(at_once, SESSION_COMMANDS_BURST as usize);
         let mut taken = 0;

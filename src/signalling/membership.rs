@@ -16,7 +16,7 @@ use crate::bus::shard::ShardCommand;
 use crate::bus::spec::{MemberSpec, RoomSpec};
 use crate::faults;
 use crate::id::{MemberId, RoomId, SessionId, ShardId};
-use crate::limits::{MEMBERSHIPS_MAX, ROOMS_PER_SESSION_MAX, ROOMS_PER_SHARD_MAX};
+use crate::limits::MEMBERSHIPS_MAX;
 use crate::time::Time;
 
 /// A room that a shard has, or is about to have.
@@ -351,7 +351,7 @@ impl Signalling {
     fn within_limits(&self, id: SessionId, room: &RoomId) -> Result<(), Refusal> {
         let session = self.sessions.get(&id).ok_or(Refusal::Evicted)?;
         let again = session.member_in(room).is_some();
-        let full = session.memberships.len() >= ROOMS_PER_SESSION_MAX
+        let full = session.memberships.len() >= self.settings.rooms_per_session_max
             || self.memberships >= MEMBERSHIPS_MAX;
         match full && !again {
             true => Err(Refusal::Evicted),
@@ -390,7 +390,7 @@ impl Signalling {
         }
         let shard = self.place()?;
         let state = self.shards.get_mut(usize::from(shard.0))?;
-        if state.rooms >= ROOMS_PER_SHARD_MAX {
+        if state.rooms >= self.settings.rooms_per_shard_max {
             return None;
         }
         state.rooms += 1;

@@ -23,7 +23,9 @@ use crate::bus::client::{
 use crate::bus::shard::{ShardCommand, ShardEvent};
 use crate::bus::spec::RoomSpec;
 use crate::id::{MemberId, RoomId, SessionId, ShardId};
-use crate::limits::SESSIONS_MAX;
+use crate::limits::{
+    ROOMS_PER_SESSION_MAX, ROOMS_PER_SHARD_MAX, SESSION_COMMANDS_PER_S, SESSIONS_MAX,
+};
 use crate::metrics::SignallingCounters;
 use crate::time::Time;
 
@@ -44,6 +46,14 @@ pub struct SignallingSettings {
     pub rpc: RpcSettings,
     /// A session in no room for this long is closed, ms.
     pub join_timeout_ms: u32,
+    /// Sessions at a time.
+    pub sessions_max: usize,
+    /// Rooms of one session.
+    pub rooms_per_session_max: usize,
+    /// Rooms of one shard.
+    pub rooms_per_shard_max: usize,
+    /// Commands of one session per second.
+    pub commands_per_s: u32,
 }
 
 impl Default for SignallingSettings {
@@ -54,6 +64,10 @@ impl Default for SignallingSettings {
                 ping_interval_ms: 3_000,
             },
             join_timeout_ms: 10_000,
+            sessions_max: SESSIONS_MAX,
+            rooms_per_session_max: ROOMS_PER_SESSION_MAX,
+            rooms_per_shard_max: ROOMS_PER_SHARD_MAX,
+            commands_per_s: SESSION_COMMANDS_PER_S,
         }
     }
 }
@@ -100,9 +114,9 @@ pub enum SocketEnd {
 /// Why a session was not opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SignallingError {
-    /// [`SESSIONS_MAX`] are open.
-    #[error("{SESSIONS_MAX} sessions are open, which is the limit; add a server")]
-    TooManySessions,
+    /// As many are open as may be.
+    #[error("{0} sessions are open, which is the limit; raise limits.sessions, or add a server")]
+    TooManySessions(usize),
     /// The core has started anew and does not know its rooms yet.
     #[error("the signalling core is starting anew; try again in a second")]
     Restarting,
@@ -191,8 +205,8 @@ impl Signalling {
         if !self.reporting.is_empty() {
             return Err(SignallingError::Restarting);
         }
-        if self.sessions.len() >= SESSIONS_MAX {
-            return Err(SignallingError::TooManySessions);
+        if self.sessions.len() >= self.settings.sessions_max {
+            return Err(SignallingError::TooManySessions(self.sessions.len()));
         }
         let id = SessionId(self.next_session);
         self.next_session += 1;

@@ -42,7 +42,7 @@ impl Session {
             roomless_since: now,
             bad_frames: 0,
             deadline: now,
-            budget: Budget::new(now),
+            budget: Budget::new(now, settings.commands_per_s),
             heard_at: now,
             next_ping: now + millis(settings.rpc.ping_interval_ms),
             ping_number: 0,

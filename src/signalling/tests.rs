@@ -486,6 +486,44 @@ fn dead_shard_puts_its_members_out_and_no_others() {
 }
 
 #[test]
+fn limits_of_the_configuration_hold() {
+    let mut w = World::new(1);
+    w.core = Signalling::new(
+        SignallingSettings {
+            sessions_max: 2,
+            rooms_per_session_max: 1,
+            rooms_per_shard_max: 1,
+            commands_per_s: 10,
+            ..SignallingSettings::default()
+        },
+        1,
+        lookup(),
+    );
+    let ann = w.joined("r1", "ann");
+    let bob = w.open();
+    assert_eq!(
+        w.core.handle_open(w.now),
+        Err(SignallingError::TooManySessions(2))
+    );
+    w.ask_join(ann, "r1b", "ann", SECRET);
+    assert_eq!(w.seen(), [left(ann, "r1b", "Evicted")], "one room each");
+    w.ask_join(bob, "r2", "bob", SECRET);
+    assert_eq!(
+        w.seen(),
+        [Seen::Closed(bob.0, CloseReason::Evicted)],
+        "one room in all"
+    );
+    for _ in 0..60 {
+        w.frame(ann, json!({ "Pong": 1 }));
+    }
+    assert!(
+        w.seen()
+            .contains(&Seen::Closed(ann.0, CloseReason::Evicted)),
+        "50 at once"
+    );
+}
+
+#[test]
 fn rule10_a_shard_that_starts_anew_loses_its_rooms_and_takes_new_ones() {
     let mut w = World::new(2);
     let ann = w.joined("r1", "ann");

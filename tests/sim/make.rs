@@ -37,6 +37,7 @@ pub fn make_shard(address: SocketAddr, anchor: Anchor, rng: ChaCha20Rng) -> Shar
             fingerprint,
             candidates: vec![candidate],
             ice_servers: Default::default(),
+            members_max: colchis::limits::MEMBERS_PER_ROOM_MAX,
             codecs: vec![
                 CodecKind::Opus,
                 CodecKind::Vp8,
@@ -47,6 +48,7 @@ pub fn make_shard(address: SocketAddr, anchor: Anchor, rng: ChaCha20Rng) -> Shar
         },
         machine: MachineConfig {
             dtls: Box::new(dtls),
+            handshakes_per_s: colchis::limits::DTLS_HANDSHAKES_PER_S,
         },
     };
     Shard::new(config, anchor, rng)

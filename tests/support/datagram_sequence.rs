@@ -53,6 +53,7 @@ impl Bench {
         let mut rng = ChaCha20Rng::seed_from_u64(1);
         let config = MachineConfig {
             dtls: Box::new(provider()),
+            handshakes_per_s: colchis::limits::DTLS_HANDSHAKES_PER_S,
         };
         let mut machine = Machine::new(config, anchor(), &mut rng);
         let print = Fingerprint::of(HashFunction::Sha256, b"the client's certificate");

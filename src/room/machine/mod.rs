@@ -82,6 +82,8 @@ pub struct Turn<'a> {
 pub struct MachineConfig {
     /// Makes DTLS sessions with the server's certificate.
     pub dtls: Box<dyn DtlsProvider>,
+    /// DTLS handshakes admitted per second.
+    pub handshakes_per_s: u32,
 }
 
 /// A transport that ended, and whose it was.
@@ -118,7 +120,8 @@ pub struct Machine {
 impl Machine {
     /// A machine without media. Hash keys come from `rng`.
     pub fn new(config: MachineConfig, anchor: Anchor, rng: &mut ChaCha20Rng) -> Self {
-        Self::with_dtls(DtlsContext::new(config.dtls), anchor, rng)
+        let dtls = DtlsContext::new(config.dtls).with_handshakes_per_s(config.handshakes_per_s);
+        Self::with_dtls(dtls, anchor, rng)
     }
 
     /// Becomes a machine without any media; what there was is returned, to be dropped.

@@ -11,9 +11,9 @@ mod tests;
 use crate::bus::client::{Command, Event, PeerState, TrackPatchCommand};
 use crate::bus::spec::P2pPolicy;
 use crate::id::{MemberId, PeerId, TrackId};
-use crate::limits::{MEMBERS_PER_ROOM_MAX, MESH_MEMBERS_MAX};
+use crate::limits::MESH_MEMBERS_MAX;
 use crate::room::model::{Member, Source};
-use crate::room::{Context, Room, RoomError};
+use crate::room::{Context, Room, RoomConfig, RoomError};
 
 pub use pair::Pair;
 use pair::{End, Side, Told};
@@ -27,10 +27,10 @@ type Wanted = Vec<(Side, Source, bool)>;
 
 impl Room {
     /// Members it may have: a mesh costs each of them a connection with each other one.
-    pub(super) fn members_max(&self) -> usize {
+    pub(super) fn members_max(&self, config: &RoomConfig) -> usize {
         match self.spec.p2p {
-            P2pPolicy::Always => MESH_MEMBERS_MAX,
-            P2pPolicy::Never | P2pPolicy::IfPossible => MEMBERS_PER_ROOM_MAX,
+            P2pPolicy::Always => config.members_max.min(MESH_MEMBERS_MAX),
+            P2pPolicy::Never | P2pPolicy::IfPossible => config.members_max,
         }
     }
 

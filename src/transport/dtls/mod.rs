@@ -120,6 +120,7 @@ pub struct DtlsContext {
     pub(super) provider: Arc<dyn DtlsProvider>,
     pub(super) poll_buffer: Box<[u8]>,
     pub(super) admission: RateWindow,
+    handshakes_per_s: u32,
 }
 
 impl DtlsContext {
@@ -130,11 +131,20 @@ impl DtlsContext {
 
     /// A fresh context with the same provider.
     pub fn share(&self) -> DtlsContext {
-        Self::with(Arc::clone(&self.provider))
+        let fresh = Self::with(Arc::clone(&self.provider));
+        fresh.with_handshakes_per_s(self.handshakes_per_s)
+    }
+
+    /// With `per_s` handshakes admitted per second, not more than [`DTLS_HANDSHAKES_PER_S`].
+    pub fn with_handshakes_per_s(mut self, per_s: u32) -> DtlsContext {
+        self.handshakes_per_s = per_s.min(DTLS_HANDSHAKES_PER_S);
+        self.admission = RateWindow::new(self.handshakes_per_s, Duration::from_secs(1));
+        self
     }
 
     fn with(provider: Arc<dyn DtlsProvider>) -> DtlsContext {
         DtlsContext {
+            handshakes_per_s: DTLS_HANDSHAKES_PER_S,
             provider,
             poll_buffer: vec![0; DTLS_POLL_BUFFER_BYTES].into_boxed_slice(),
             admission: RateWindow::new(DTLS_HANDSHAKES_PER_S, Duration::from_secs(1)),

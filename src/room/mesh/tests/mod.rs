@@ -16,7 +16,10 @@ use crate::bus::client::{
 use crate::bus::shard::ShardEvent;
 use crate::bus::spec::{MemberSpec, P2P_MAX_MEMBERS, P2pPolicy, PlaySpec, PublishSpec, RoomSpec};
 use crate::id::{EndpointId, MemberId, PeerId, RoomId, SessionId, ShardId, TrackId};
-use crate::limits::{ICE_CANDIDATES_MAX, MESH_MEMBERS_MAX, SWITCH_GRACE_MS, SWITCH_MAX_MS};
+use crate::limits::{
+    DTLS_HANDSHAKES_PER_S, ICE_CANDIDATES_MAX, MEMBERS_PER_ROOM_MAX, MESH_MEMBERS_MAX,
+    SWITCH_GRACE_MS, SWITCH_MAX_MS,
+};
 use crate::metrics::ShardCounters;
 use crate::room::machine::{Machine, MachineConfig};
 use crate::room::negotiation::NegotiationConfig;
@@ -89,6 +92,7 @@ impl World {
         let provider = DimplProvider::new(DtlsSettings::default(), &identity(0), anchor).unwrap();
         let machine_config = MachineConfig {
             dtls: Box::new(provider),
+            handshakes_per_s: DTLS_HANDSHAKES_PER_S,
         };
         World {
             room: Room::new(Arc::clone(&spec)),
@@ -98,6 +102,7 @@ impl World {
                 candidates: Vec::new(),
                 codecs: NegotiationConfig::CODECS.to_vec(),
                 ice_servers: Default::default(),
+                members_max: MEMBERS_PER_ROOM_MAX,
             },
             rng,
             events: VecDeque::new(),
@@ -555,6 +560,16 @@ fn a_reloaded_page_gets_a_new_pair() {
         panic!("{told:?}");
     };
     assert!(*peer_id > ann && *peer_id > bob);
+}
+
+#[test]
+fn a_room_is_as_large_as_the_configuration_says() {
+    let mut w = World::with(spec_of(P2pPolicy::Never));
+    w.config.members_max = 2;
+    w.join(ANN).unwrap();
+    w.join(BOB).unwrap();
+    assert!(matches!(w.join(3), Err(RoomError::Full)));
+    w.join(ANN).expect("who is in can come back");
 }
 
 #[test]
