@@ -134,6 +134,8 @@ pub const FRESH_PEERS_PERIOD_S: u64 = 60;
 pub const DESCRIPTION_TRIES_MAX: u32 = 3;
 /// Members of one room that are connected with each other. More: joins are refused.
 pub const MESH_MEMBERS_MAX: usize = 16;
+/// Members of a room whose connection quality is told anew at a time, once a second. More: told the next time.
+pub const QUALITY_CHANGES_MAX: usize = 16;
 /// A room that changes between mesh and server keeps the old connections this long after the new ones work, ms: until
 /// their first pictures are there.
 pub const SWITCH_GRACE_MS: u64 = 1_000;

@@ -488,6 +488,11 @@ impl DownTrack {
         }
     }
 
+    /// Whether the subscriber has reported on it.
+    pub fn is_reported(&self) -> bool {
+        self.reported.is_some()
+    }
+
     /// Round trip to the subscriber, if a report told it.
     pub fn rtt(&self) -> Option<Duration> {
         self.rtt

@@ -464,6 +464,11 @@ impl UpTrack {
         self.cache.get(sequence)
     }
 
+    /// Ticks of its RTP timestamps per second.
+    pub fn clock_rate(&self) -> u32 {
+        self.clock_rate
+    }
+
     /// What the server sees of the track.
     pub fn stats(&self, now: Time) -> UpTrackStats {
         UpTrackStats {

@@ -14,6 +14,7 @@ use crate::limits::{DESCRIPTION_TRIES_MAX, FRESH_PEERS_MAX, FRESH_PEERS_PERIOD_S
 use crate::room::codecs::decodes;
 use crate::room::model::{Member, Peer, Phase};
 use crate::room::negotiation::{NegotiationError, OfferContext};
+use crate::room::quality::Quality;
 use crate::room::{Context, Room, RoomError};
 use crate::time::RateWindow;
 
@@ -49,6 +50,7 @@ impl Room {
                     awaits_sync: false,
                     decodes: decodes(&capabilities),
                     peer: None,
+                    quality: Quality::default(),
                     fresh_peers: RateWindow::new(FRESH_PEERS_MAX, FRESH_PEERS_PERIOD),
                 };
                 self.members.insert(id.clone(), member);

@@ -11,6 +11,7 @@ pub mod machine;
 pub mod mesh;
 pub mod model;
 pub mod negotiation;
+mod quality;
 mod reconcile;
 pub mod slab;
 mod synchronize;

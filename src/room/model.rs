@@ -16,6 +16,7 @@ use crate::id::{
 };
 use crate::room::codecs::CodecSet;
 use crate::room::negotiation::{LocalSource, Needed, Negotiation, WantedDirection, WantedTrack};
+use crate::room::quality::Quality;
 use crate::time::RateWindow;
 use crate::wire::codec::CodecKind;
 use crate::wire::sdp::MediaKind;
@@ -44,6 +45,8 @@ pub struct Member {
     pub decodes: CodecSet,
     /// Its connection, once there is a track.
     pub peer: Option<Peer>,
+    /// How well it is connected.
+    pub quality: Quality,
     /// Peers it may still be given in place of ones that ended of themselves.
     pub fresh_peers: RateWindow,
 }

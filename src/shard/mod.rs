@@ -5,8 +5,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
+use std::ops::Bound::{Excluded, Unbounded};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rand_chacha::ChaCha20Rng;
 
@@ -33,6 +35,11 @@ pub struct ShardConfig {
     pub machine: MachineConfig,
 }
 
+/// Each room is measured once in this time,
+const MEASURE_INTERVAL: Duration = Duration::from_secs(1);
+/// a share of them at a time.
+const MEASURE_TICKS: usize = 50;
+
 /// Who joins, and as what.
 struct Joining<'a> {
     session: SessionId,
@@ -52,6 +59,10 @@ pub struct Shard {
     counters: ShardCounters,
     events: VecDeque<ShardEvent>,
     last_tick: Time,
+    /// A round of measuring is under way; when it began, and the room it has come to.
+    measuring: bool,
+    measured_at: Time,
+    measured: Option<RoomId>,
     /// Rooms that are going over between mesh and server.
     switching: BTreeSet<RoomId>,
     /// It has started anew and signalling does not know yet: what it is told is for rooms that are gone.
@@ -70,6 +81,9 @@ impl Shard {
             counters: ShardCounters::default(),
             events: VecDeque::new(),
             last_tick: Time::ZERO,
+            measuring: false,
+            measured_at: Time::ZERO,
+            measured: None,
             switching: BTreeSet::new(),
             awaits_resume: false,
         }
@@ -380,6 +394,29 @@ impl Shard {
         self.drain_machine(now, tx);
         for room in self.switching.clone() {
             self.with_room(now, tx, &room, Room::handle_timeout);
+        }
+        self.measure_rooms(now, tx);
+    }
+
+    /// Measures some rooms: each once in a second, spread over the ticks.
+    fn measure_rooms(&mut self, now: Time, tx: &mut TransmitQueue) {
+        if !self.measuring {
+            if now.since(self.measured_at) < MEASURE_INTERVAL {
+                return;
+            }
+            self.measured_at = now;
+            self.measured = None;
+        }
+        let share = self.rooms.len().div_ceil(MEASURE_TICKS).max(1);
+        let next = match &self.measured {
+            Some(last) => self.rooms.range((Excluded(last.clone()), Unbounded)),
+            None => self.rooms.range::<RoomId, _>(..),
+        };
+        let ids: Vec<RoomId> = next.take(share).map(|(id, _)| id.clone()).collect();
+        self.measuring = ids.len() == share;
+        self.measured = ids.last().cloned();
+        for id in ids {
+            self.with_room(now, tx, &id, Room::measure);
         }
     }
 

@@ -13,6 +13,7 @@ mod faults;
 mod first_picture;
 mod make;
 mod network;
+mod quality;
 mod scenario;
 mod world;
 

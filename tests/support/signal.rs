@@ -73,6 +73,8 @@ pub struct Signal {
     pub shard: Option<u64>,
     /// State told by the last `StateSynchronized`.
     pub state: Option<Value>,
+    /// How well each other member is connected, as last told.
+    pub quality: BTreeMap<String, String>,
     ssrc_next: u32,
     unacknowledged: Option<String>,
     offer_pending: bool,
@@ -93,6 +95,7 @@ impl Signal {
             left: None,
             shard: None,
             state: None,
+            quality: BTreeMap::new(),
             ssrc_next: ssrc_base,
             unacknowledged: None,
             offer_pending: false,
@@ -197,7 +200,13 @@ impl Signal {
                 self.state = Some(data["state"].clone());
                 self.synchronized(&data["state"])
             }
-            "IceCandidateDiscovered" | "ConnectionQualityUpdated" => Vec::new(),
+            "IceCandidateDiscovered" => Vec::new(),
+            "ConnectionQualityUpdated" => {
+                let word = |key: &str| data[key].as_str().expect("a word").to_owned();
+                self.quality
+                    .insert(word("partner_member_id"), word("quality_score"));
+                Vec::new()
+            }
             other => panic!("{other} is not an event of the base protocol"),
         }
     }

@@ -12,6 +12,7 @@ mod timers;
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use ahash::RandomState;
 use rand_chacha::ChaCha20Rng;
@@ -22,7 +23,7 @@ use crate::id::{DownTrackKey, MemberId, RoomId, TransportKey, UpTrackKey};
 use crate::limits::{
     DOWN_TRACKS_MAX, DTLS_DATAGRAM_BYTES_MAX, NACK_PER_PACKET_MAX, TRANSPORTS_MAX, UP_TRACKS_MAX,
 };
-use crate::media::{DownTrack, PublisherClock, UpTrack};
+use crate::media::{DownTrack, DownTrackStats, PublisherClock, UpTrack, UpTrackStats};
 use crate::metrics::ShardCounters;
 use crate::room::slab::Slab;
 use crate::time::{Anchor, Time};
@@ -156,6 +157,26 @@ impl Machine {
     pub fn is_connected(&self, key: TransportKey) -> bool {
         let link = self.transports.get(key);
         link.and_then(Link::media_address).is_some()
+    }
+
+    /// Round trip to a peer, once known.
+    pub fn round_trip(&self, key: TransportKey) -> Option<Duration> {
+        self.transports.get(key)?.transport.round_trip()
+    }
+
+    /// What comes of a published track.
+    pub fn up_stats(&self, up: UpTrackKey, now: Time) -> Option<UpTrackStats> {
+        Some(self.ups.get(up)?.track.stats(now))
+    }
+
+    /// What a subscriber reports of a subscription, if it has reported.
+    pub fn reported(&self, down: DownTrackKey, now: Time) -> Option<DownTrackStats> {
+        let entry = self.downs.get(down)?;
+        let up = self.ups.get(entry.up?)?;
+        entry
+            .track
+            .is_reported()
+            .then(|| entry.track.stats(now, up.track.clock_rate()))
     }
 
     /// Seconds since 1970 (for what expires outside: TURN credentials).
