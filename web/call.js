@@ -54,6 +54,7 @@ export class CallView {
     on("member", ({ member, here }) => (here ? this.#add({ key: member, member }) : this.#removeMember(member)));
     on("track", (info) => this.#refreshTrack(info));
     on("update", (info) => this.#refreshTrack(info));
+    on("quality", ({ member, score }) => this.#tiles.get(member)?.setQuality(score));
     on("trackgone", (info) => this.#refreshTrack({ ...info, track: null, enabled: false }));
   }
 

@@ -66,7 +66,9 @@ export class Tile {
     const muted = element("span", "muted", icon("mic-off"));
     muted.setAttribute("role", "img");
     muted.setAttribute("aria-label", "muted");
-    const who = element("div", "who", muted, element("span", "name", this.screen ? `${this.member} · screen` : this.member));
+    this.bars = element("span", "bars", ...[1, 2, 3, 4].map(() => element("i", "")));
+    this.bars.setAttribute("role", "img");
+    const who = element("div", "who", muted, element("span", "name", this.screen ? `${this.member} · screen` : this.member), this.bars);
     if (this.own && !this.screen) {
       const rename = element("button", "rename", icon("edit"));
       rename.type = "button";
@@ -118,6 +120,13 @@ export class Tile {
   setMuted(muted) {
     this.element.classList.toggle("muted", muted);
     this.element.dataset.muted = String(muted);
+  }
+
+  /** How well the member is connected: "Poor", "Low", "Medium" or "High". */
+  setQuality(score) {
+    this.bars.dataset.score = score;
+    this.bars.title = `Connection: ${score.toLowerCase()}`;
+    this.bars.setAttribute("aria-label", this.bars.title);
   }
 
   setSpeaking(speaking) {

@@ -71,6 +71,17 @@ test("each tile shows its figures, and the page the shard that carries the room"
   assert.equal(await callers.ann.evaluate(() => document.getElementById("connection").dataset.state), "connected");
 });
 
+test("each tile shows how well its member is connected", async () => {
+  await until("ann sees how bob and cleo are connected", () =>
+    callers.ann.evaluate(() =>
+      ["bob", "cleo"].every((name) => {
+        const bars = document.querySelector(`[data-tile="${name}"] .bars`);
+        return ["Poor", "Low", "Medium", "High"].includes(bars.dataset.score) && bars.getClientRects().length > 0;
+      }),
+    ),
+  );
+});
+
 test("a muted member is shown muted, and nobody else is touched", async () => {
   await callers.ann.press("mic");
   for (const other of [callers.bob, callers.cleo]) {
