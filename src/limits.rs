@@ -193,6 +193,35 @@ pub const SESSION_COMMANDS_BURST: u32 = 1000;
 pub const SESSION_BAD_FRAMES_MAX: u32 = 16;
 /// Members in all rooms. More: the join is refused.
 pub const MEMBERSHIPS_MAX: usize = 131_072;
+/// Joins that wait for the control thread: a hash, a token, a callback. More: the join is refused as `Evicted`.
+pub const PENDING_JOINS_MAX: usize = 1024;
+/// A join that has waited this long for the control thread is refused as `Evicted`, ms.
+pub const JOIN_CHECK_MS: u64 = 30_000;
+/// Bytes of a credential. Longer: the join is refused.
+pub const CREDENTIAL_BYTES_MAX: usize = 4096;
+/// Memory of one check of an Argon2 hash, KiB. A hash that needs more: the spec is refused.
+pub const ARGON2_MEMORY_KIB_MAX: u32 = 65_536;
+/// Passes of one. More: the spec is refused.
+pub const ARGON2_PASSES_MAX: u32 = 8;
+/// Lanes of one. More: the spec is refused.
+pub const ARGON2_LANES_MAX: u32 = 4;
+/// Credentials that wait to be checked. More: the join is refused as `Evicted`.
+pub const SECRET_CHECKS_MAX: usize = 256;
+/// Callbacks of one room that wait. More: a question is answered with no, anything else is lost, and logged.
+pub const CALLBACKS_PER_ROOM_MAX: usize = 4096;
+/// Rooms with callbacks that wait. More: as [`CALLBACKS_PER_ROOM_MAX`].
+pub const CALLBACK_ROOMS_MAX: usize = 16_384;
+/// Questions and notices on their way to the control thread. Full: a join is refused as `Evicted`, a notice is lost, and
+/// logged.
+pub const CONTROL_NOTICES_MAX: usize = 65_536;
+/// Rooms that are declared at a time. More: `limit_reached`.
+pub const DECLARED_ROOMS_MAX: usize = 100_000;
+/// Endpoints of one member. More: `limit_reached`.
+pub const ENDPOINTS_PER_MEMBER_MAX: usize = 1024;
+/// Bytes of a request to the Control API. More: refused with status 413.
+pub const CONTROL_REQUEST_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Elements named in one request to the Control API. More: `limit_reached`.
+pub const CONTROL_IDS_MAX: usize = 1024;
 /// Leaves and losses kept for a shard that is behind: two per member at most.
 pub const SHARD_BACKLOG_MAX: usize = 2 * MEMBERSHIPS_MAX;
 /// Times a shard or the signalling core starts anew after a fault within [`RESTARTS_PERIOD_S`]. More: the shard stops for
@@ -200,8 +229,9 @@ pub const SHARD_BACKLOG_MAX: usize = 2 * MEMBERSHIPS_MAX;
 pub const RESTARTS_MAX: u32 = 5;
 /// See [`RESTARTS_MAX`].
 pub const RESTARTS_PERIOD_S: u64 = 60;
-/// Requests of the control thread to signalling. Full: the signal is to be sent again.
-pub const SIGNALLING_REQUESTS_MAX: usize = 16;
+/// Requests of the control thread to signalling. Full: the signal is to be sent again, the Control API answers
+/// `overloaded`, an answer to a join is tried again.
+pub const SIGNALLING_REQUESTS_MAX: usize = 4096;
 /// Reports to the control thread. Full: a report is lost, the next one says more.
 pub const CONTROL_REPORTS_MAX: usize = 1024;
 

@@ -1,6 +1,5 @@
 //! The public listener over real sockets, with a stand-in for the shard: what browsers and attackers would notice.
 
-use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -8,14 +7,14 @@ use std::time::{Duration, Instant};
 
 use colchis::bus::client::{Command, Event, RpcSettings};
 use colchis::bus::shard::{ShardCommand, ShardEvent};
-use colchis::bus::spec::{MemberSpec, P2pPolicy, PlaySpec, RoomSpec};
+use colchis::bus::spec::{MemberSpec, RoomSpec};
 use colchis::id::{PeerId, ShardId};
 use colchis::io::channel::{EventLink, MovableInbox, Sender, channel};
 use colchis::io::clock::Clock;
 use colchis::io::listener::PublicListener;
 use colchis::io::signalling::{self, SignallingRequest, SignallingThread, Site};
 use colchis::limits::{WS_MESSAGE_BYTES_MAX, WS_WRITE_BUFFER_BYTES_MAX};
-use colchis::signalling::SignallingSettings;
+use colchis::signalling::{RoomBook, SignallingSettings};
 use serde_json::{Value, json};
 use tungstenite::client::IntoClientRequest;
 use tungstenite::protocol::frame::coding::{CloseCode, Control, Data, OpCode};
@@ -48,20 +47,17 @@ impl Server {
                 origins: Vec::new(),
             },
             settings: SignallingSettings::default(),
-            specs: Box::new(|id| {
+            book: RoomBook::default().with_template(Box::new(|id| {
                 Some(Arc::new(RoomSpec {
-                    id: id.clone(),
-                    p2p: P2pPolicy::Never,
-                    p2p_max_members: 2,
                     open: Some(Arc::new(member_spec())),
-                    members: BTreeMap::new(),
+                    ..RoomSpec::new(id.clone())
                 }))
-            }),
+            })),
             shards: vec![shard],
             events,
             requests: request_inbox,
             clock: Clock::start(),
-            observer: Box::new(|_| {}),
+            observer: Box::new(|_| true),
         };
         let signalling = std::thread::spawn(move || {
             let core = rustix::thread::sched_getcpu();
@@ -108,7 +104,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.requests.try_send(SignallingRequest::Shutdown).unwrap();
+        self.requests.try_send(SignallingRequest::Shutdown).ok();
         for thread in self.threads.drain(..) {
             let result = thread.join();
             assert!(std::thread::panicking() || result.is_ok());
@@ -117,18 +113,11 @@ impl Drop for Server {
 }
 
 fn member_spec() -> MemberSpec {
-    MemberSpec {
-        credential: SECRET.into(),
-        rpc: RpcSettings {
-            idle_timeout_ms: 10_000,
-            ping_interval_ms: 3_000,
-        },
-        reconnect_timeout_ms: 10_000,
-        publish: BTreeMap::new(),
-        play: PlaySpec::Everyone,
-        ice_servers: Vec::new(),
-        force_relay: false,
-    }
+    let rpc = RpcSettings {
+        idle_timeout_ms: 10_000,
+        ping_interval_ms: 3_000,
+    };
+    MemberSpec::new(SECRET, rpc, 10_000)
 }
 
 /// Confirms joins. To `SynchronizeMe` it answers with far more than a socket's buffers take, and to a metrics
@@ -177,6 +166,7 @@ async fn stand_in(commands: MovableInbox<ShardCommand>, events: EventLink) {
                 }
                 ShardCommand::Lost { .. }
                 | ShardCommand::Leave { .. }
+                | ShardCommand::Configure { .. }
                 | ShardCommand::Resume
                 | ShardCommand::Report => {}
             }

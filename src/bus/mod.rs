@@ -3,5 +3,6 @@
 //! No behaviour beyond (de)serialisation lives here; see `docs/protocol.md` for the meaning of each message.
 
 pub mod client;
+pub mod control;
 pub mod shard;
 pub mod spec;

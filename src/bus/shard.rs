@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::bus::client::{Capabilities, CloseReason, Command, Event};
+use crate::bus::control::MediaNotice;
 use crate::bus::spec::RoomSpec;
 use crate::id::{MemberId, RoomId, SessionId, ShardId};
 use crate::metrics::ShardSnapshot;
@@ -52,6 +53,13 @@ pub enum ShardCommand {
         /// Why; told to the client if a session still speaks for it.
         reason: CloseReason,
     },
+    /// The room is to be something else from now on. Ignored if it is not there: the next join brings its spec.
+    Configure {
+        /// The room.
+        room: RoomId,
+        /// What it is to be.
+        spec: Arc<RoomSpec>,
+    },
     /// Signalling has heard `Restarted`: commands count again.
     Resume,
     /// Signalling has started anew and knows nothing: say which rooms there are, and take every session for lost.
@@ -92,6 +100,8 @@ pub enum ShardEvent {
     },
     /// Answer to `Report`: that was all.
     Reported(ShardId),
+    /// Media of an endpoint has started or stopped; for endpoints that ask for it.
+    Media(MediaNotice),
     /// Counters and load, once a second.
     Snapshot(Box<ShardSnapshot>),
     /// Answer to `Shutdown`.

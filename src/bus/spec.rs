@@ -1,10 +1,12 @@
-//! What a room is to be, as plain data: made by `config` (static specs, the open dev room), read by `shard`.
+//! What a room is to be, as plain data: made by `control` (Control API, static specs, the open dev room), read by
+//! `signalling` and `shard`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::bus::client::{IceServer, RpcSettings};
 use crate::id::{EndpointId, MemberId, RoomId};
+use crate::wire::codec::CodecKind;
 
 /// Whether members talk through the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -42,6 +44,10 @@ pub struct RoomSpec {
     pub p2p: P2pPolicy,
     /// Members that are connected with each other at most, where [`P2pPolicy::IfPossible`] decides.
     pub p2p_max_members: usize,
+    /// Codecs of its media, most preferred first; `None`: as the server is configured.
+    pub codecs: Option<Vec<CodecKind>>,
+    /// Members at a time; `None`: as many as the server allows.
+    pub members_max: Option<usize>,
     /// Anybody with the room's credential joins under any free name, publishes to all and plays all.
     pub open: Option<Arc<MemberSpec>>,
     /// Members known beforehand.
@@ -49,17 +55,55 @@ pub struct RoomSpec {
 }
 
 impl RoomSpec {
+    /// A room of `id` that nobody may join: through the server, everything else as configured.
+    pub fn new(id: RoomId) -> Self {
+        Self {
+            id,
+            p2p: P2pPolicy::Never,
+            p2p_max_members: P2P_MAX_MEMBERS,
+            codecs: None,
+            members_max: None,
+            open: None,
+            members: BTreeMap::new(),
+        }
+    }
+
+    /// Whether the credential of any member is known by its hash only.
+    pub fn has_hashes(&self) -> bool {
+        let mut all = self.members.values().chain(&self.open);
+        all.any(|m| matches!(m.credential, Credential::Hash(_)))
+    }
+
     /// The spec of `member`, if it may be in this room.
     pub fn member(&self, member: &MemberId) -> Option<&Arc<MemberSpec>> {
         self.members.get(member).or(self.open.as_ref())
     }
 }
 
+/// What a client must show to be let in. Never logged.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Credential {
+    /// This text.
+    Plain(String),
+    /// A text with this Argon2 hash (PHC string, RFC 9106).
+    Hash(Arc<str>),
+}
+
+impl std::fmt::Debug for Credential {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Credential(..)")
+    }
+}
+
 /// A member.
 #[derive(Clone, PartialEq)]
 pub struct MemberSpec {
-    /// Secret the client must show. Never logged.
-    pub credential: String,
+    /// What its client must show.
+    pub credential: Credential,
+    /// Who made the room is asked before it comes in, and may refuse it.
+    pub asks_join: bool,
+    /// Who made the room is told when it is out.
+    pub tells_leave: bool,
     /// Ping interval and idle timeout of its sessions.
     pub rpc: RpcSettings,
     /// How long a lost member's media stays up, ms.
@@ -72,6 +116,23 @@ pub struct MemberSpec {
     pub ice_servers: Vec<IceServer>,
     /// Its client uses relayed candidates only.
     pub force_relay: bool,
+}
+
+impl MemberSpec {
+    /// A member that shows `plain`, sends nothing and receives everything.
+    pub fn new(plain: &str, rpc: RpcSettings, reconnect_timeout_ms: u32) -> Self {
+        Self {
+            credential: Credential::Plain(plain.to_owned()),
+            asks_join: false,
+            tells_leave: false,
+            rpc,
+            reconnect_timeout_ms,
+            publish: BTreeMap::new(),
+            play: PlaySpec::Everyone,
+            ice_servers: Vec::new(),
+            force_relay: false,
+        }
+    }
 }
 
 impl std::fmt::Debug for MemberSpec {
@@ -88,12 +149,30 @@ impl std::fmt::Debug for MemberSpec {
 pub enum PlaySpec {
     /// Every publish endpoint of every other member.
     Everyone,
-    /// These endpoints of this room: play endpoint → (member, publish endpoint).
-    Only(BTreeMap<EndpointId, (MemberId, EndpointId)>),
+    /// These play endpoints.
+    Only(BTreeMap<EndpointId, PlayEndpoint>),
+}
+
+/// A play endpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlayEndpoint {
+    /// What it plays.
+    pub source: PlaySource,
+    /// Who made the room is told when it starts and stops.
+    pub tells: bool,
+}
+
+/// What a play endpoint plays.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PlaySource {
+    /// A publish endpoint of a member of the room.
+    Endpoint(MemberId, EndpointId),
+    /// All that is published to a hub of the room, except by the member itself.
+    Hub(EndpointId),
 }
 
 /// A publish endpoint: audio and video, each from device and from display.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PublishSpec {
     /// Policy of its audio tracks.
     pub audio: PublishPolicy,
@@ -101,4 +180,27 @@ pub struct PublishSpec {
     pub video: PublishPolicy,
     /// No tracks for screens and their sound.
     pub device_only: bool,
+    /// The hub it publishes to.
+    pub hub: Option<EndpointId>,
+    /// Who made the room is told when it starts and stops.
+    pub tells: bool,
+}
+
+impl PlaySpec {
+    /// Whether `endpoint` of `publisher`, which publishes to `hub`, is received.
+    pub fn plays(
+        &self,
+        publisher: &MemberId,
+        endpoint: &EndpointId,
+        hub: Option<&EndpointId>,
+    ) -> bool {
+        let wants = |play: &PlayEndpoint| match &play.source {
+            PlaySource::Endpoint(m, e) => m == publisher && e == endpoint,
+            PlaySource::Hub(wanted) => hub == Some(wanted),
+        };
+        match self {
+            Self::Everyone => true,
+            Self::Only(list) => list.values().any(wants),
+        }
+    }
 }

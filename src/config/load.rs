@@ -168,7 +168,47 @@ fn check(config: &Config) -> Result<(), Fault> {
         }
     }
     check_media(config)?;
+    check_control(config)?;
     check_ice(&config.ice)
+}
+
+/// A key that can be guessed is none.
+const KEY_BYTES_MIN: usize = 16;
+
+fn check_control(config: &Config) -> Result<(), Fault> {
+    let keys = [
+        ("private.api_key", &config.private.api_key),
+        ("callbacks.signing_key", &config.callbacks.signing_key),
+        ("rooms.token_hs256_key", &config.rooms.token_hs256_key),
+    ];
+    for (name, key) in keys {
+        if key.as_ref().is_some_and(|k| k.len() < KEY_BYTES_MIN) {
+            return Err((
+                name,
+                format!("shorter than {KEY_BYTES_MIN} bytes; make one with `openssl rand -hex 32`"),
+            ));
+        }
+    }
+    if let Some(url) = &config.public.url
+        && !["ws://", "wss://"].iter().any(|s| url.starts_with(s))
+    {
+        return Err((
+            "public.url",
+            format!("{url:?} is no WebSocket URL; write it like \"wss://sfu.example.org/ws\""),
+        ));
+    }
+    let callbacks = &config.callbacks;
+    if !(1..=10).contains(&callbacks.tries) {
+        return Err((
+            "callbacks.tries",
+            format!("{} is out of bounds; from 1 to 10", callbacks.tries),
+        ));
+    }
+    if !(1..=20_000).contains(&callbacks.timeout_ms) {
+        let message = format!("{} is out of bounds; from 1 to 20000", callbacks.timeout_ms);
+        return Err(("callbacks.timeout_ms", message));
+    }
+    Ok(())
 }
 
 /// Shortest life of TURN credentials: a client must be able to connect with them.

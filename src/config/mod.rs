@@ -2,6 +2,7 @@
 //!
 //! Pure: text in, [`Config`] or [`load::ConfigError`] out. `docs/config.md` documents every key; a test holds it to that.
 
+pub mod callbacks;
 pub mod cores;
 pub mod dtls;
 pub mod ice;
@@ -16,6 +17,7 @@ pub mod timeouts;
 
 use serde::Deserialize;
 
+pub use callbacks::Callbacks;
 pub use cores::Cores;
 pub use dtls::Dtls;
 pub use ice::Ice;
@@ -48,8 +50,10 @@ pub struct Config {
     pub ice: Ice,
     /// How much one server takes on.
     pub limits: Limits,
-    /// Rooms known at start.
+    /// Rooms known at start, and tokens.
     pub rooms: Rooms,
+    /// How whoever made a room is asked and told.
+    pub callbacks: Callbacks,
     /// What is written to stderr.
     pub log: Log,
 }

@@ -17,6 +17,8 @@ pub struct Public {
     pub tls_key: Option<PathBuf>,
     /// Web origins that may open a WebSocket, e.g. `https://call.example.org`; empty: the server's own host only; `*`: any.
     pub origins: Vec<String>,
+    /// Where clients dial, e.g. `wss://sfu.example.org/ws`: what the Control API answers. Left out: made from `listen`.
+    pub url: Option<String>,
     /// Whether the demo page is served at `/`.
     pub page: bool,
 }
@@ -28,6 +30,7 @@ impl Default for Public {
             tls_cert: None,
             tls_key: None,
             origins: Vec::new(),
+            url: None,
             page: false,
         }
     }

@@ -3,13 +3,19 @@
 //! Reports of the other cores come in, texts go out; `io` serves them on the private listener. Invariant: one
 //! snapshot per shard, the newest.
 
+pub mod error;
+pub mod fid;
 pub mod prometheus;
+pub mod secret;
 pub mod spec;
+pub mod store;
+pub mod token;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::id::ShardId;
 use crate::metrics::{ShardSnapshot, SignallingCounters};
@@ -25,12 +31,14 @@ pub struct Control {
     shards: BTreeMap<ShardId, (Time, ShardSnapshot)>,
     signalling: SignallingCounters,
     stopping: bool,
+    draining: bool,
 }
 
 /// A shard in `GET /v1/shards`.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct ShardView {
     /// Its number.
+    #[schema(value_type = u16)]
     pub id: ShardId,
     /// Rooms it carries.
     pub rooms: u32,
@@ -72,10 +80,18 @@ impl Control {
         self.stopping = true;
     }
 
+    /// No new members are let in, or they are again.
+    pub fn handle_drain(&mut self, draining: bool) {
+        self.draining = draining;
+    }
+
     /// Why the server should get no new clients; `None`: it should.
     pub fn not_ready(&self, now: Time) -> Option<String> {
         if self.stopping {
             return Some("the server is going down".to_owned());
+        }
+        if self.draining {
+            return Some("the server is draining: it lets no new members in".to_owned());
         }
         if self.shards.len() < self.shards_expected {
             let missing = self.shards_expected - self.shards.len();

@@ -1,23 +1,30 @@
 //! What the process is started with, whichever command asked for it.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::bus::client::RpcSettings;
-use crate::bus::spec::{MemberSpec, P2P_MAX_MEMBERS, P2pPolicy, PlaySpec, PublishSpec, RoomSpec};
+use crate::bus::spec::{MemberSpec, P2pPolicy, PublishSpec, RoomSpec};
 use crate::config::{Config, Timeouts};
+use crate::control::spec::SpecBook;
 use crate::id::{EndpointId, RoomId};
-use crate::io::specs::{ReadError, read_config, read_specs};
-use crate::signalling::SpecLookup;
+use crate::io::control::TokenKeys;
+use crate::io::specs::{ReadError, read_config, read_specs, read_token_keys, read_token_template};
+use crate::signalling::Template;
 
 /// Everything a server needs to start.
 pub struct Launch {
     /// Configuration, checked.
     pub config: Config,
-    /// Rooms and their members.
-    pub specs: SpecLookup,
+    /// Rooms of spec files.
+    pub book: SpecBook,
+    /// Makes rooms that nobody has declared.
+    pub template: Option<Template>,
+    /// Keys of the tokens that open such rooms; none: their own credential does.
+    pub tokens: TokenKeys,
+    /// Where the configuration was read from; `None` in dev mode.
+    pub config_path: Option<PathBuf>,
     /// Told to the page, in dev mode.
     pub dev_credential: Option<String>,
     /// Shards at least, when cores are not listed.
@@ -55,18 +62,19 @@ impl Launch {
         config.media.udp_port = options.udp_port;
         let open = Arc::new(open_member(&config.timeouts));
         let p2p = options.p2p;
-        let specs: SpecLookup = Box::new(move |room: &RoomId| {
+        let template: Template = Box::new(move |room: &RoomId| {
             Some(Arc::new(RoomSpec {
-                id: room.clone(),
                 p2p,
-                p2p_max_members: P2P_MAX_MEMBERS,
                 open: Some(open.clone()),
-                members: BTreeMap::new(),
+                ..RoomSpec::new(room.clone())
             }))
         });
         Self {
             config,
-            specs,
+            book: SpecBook::default(),
+            template: Some(template),
+            tokens: TokenKeys::default(),
+            config_path: None,
             dev_credential: Some(DEV_CREDENTIAL.to_owned()),
             shards_min: options.shards.unwrap_or(DEV_SHARDS),
         }
@@ -81,13 +89,31 @@ impl Launch {
     pub fn serve(path: &Path) -> Result<Self, ReadError> {
         let config = read_config(path)?;
         let book = read_specs(&config)?;
+        let tokens = read_token_keys(&config)?;
+        let template = match tokens.is_empty() {
+            true => None,
+            false => Some(token_template(read_token_template(&config)?)),
+        };
         Ok(Self {
             config,
-            specs: Box::new(move |room: &RoomId| book.room_spec(room)),
+            book,
+            template,
+            tokens,
+            config_path: Some(path.to_owned()),
             dev_credential: None,
             shards_min: 1,
         })
     }
+}
+
+/// Rooms opened by tokens: as the template says, with the members that tokens bring.
+fn token_template(like: RoomSpec) -> Template {
+    Box::new(move |room: &RoomId| {
+        Some(Arc::new(RoomSpec {
+            id: room.clone(),
+            ..like.clone()
+        }))
+    })
 }
 
 /// A member of an open room: publishes one endpoint, plays everybody.
@@ -95,16 +121,12 @@ fn open_member(timeouts: &Timeouts) -> MemberSpec {
     let publish = EndpointId::new("publish")
         .into_iter()
         .map(|id| (id, PublishSpec::default()));
+    let rpc = RpcSettings {
+        idle_timeout_ms: timeouts.idle_timeout_ms,
+        ping_interval_ms: timeouts.ping_interval_ms,
+    };
     MemberSpec {
-        credential: DEV_CREDENTIAL.to_owned(),
-        rpc: RpcSettings {
-            idle_timeout_ms: timeouts.idle_timeout_ms,
-            ping_interval_ms: timeouts.ping_interval_ms,
-        },
-        reconnect_timeout_ms: timeouts.reconnect_timeout_ms,
         publish: publish.collect(),
-        play: PlaySpec::Everyone,
-        ice_servers: Vec::new(),
-        force_relay: false,
+        ..MemberSpec::new(DEV_CREDENTIAL, rpc, timeouts.reconnect_timeout_ms)
     }
 }

@@ -13,10 +13,12 @@ use crate::bus::client::RpcSettings;
 use crate::config::cores::ShardCores;
 use crate::config::media::Codec;
 use crate::config::{Config, Ice, Media};
+use crate::control::store::Store;
 use crate::id::ShardId;
 use crate::io::addresses;
 use crate::io::channel;
 use crate::io::clock::Clock;
+use crate::io::control::ControlSetup;
 use crate::io::executor::ExecutorError;
 use crate::io::launch::Launch;
 use crate::io::listener::{ListenError, PublicListener};
@@ -32,7 +34,7 @@ use crate::limits::{SHARD_COMMANDS_MAX, SHARD_EVENTS_MAX, SIGNALLING_REQUESTS_MA
 use crate::room::RoomConfig;
 use crate::room::machine::MachineConfig;
 use crate::shard::ShardConfig;
-use crate::signalling::SignallingSettings;
+use crate::signalling::{RoomBook, SignallingSettings, Template};
 use crate::transport::dtls::{DimplProvider, DtlsIdentity, DtlsSettings};
 use crate::transport::turn::{IceServers, TurnAuth};
 use crate::wire::codec::CodecKind;
@@ -251,15 +253,20 @@ fn start(
         shards.push(shard::spawn(thread, *core)?);
     }
     let (observer, reports) = control::reports();
+    let config = launch.config;
+    let url = client_url(&config, &bound.public);
+    let rng = ChaCha20Rng::from_os_rng();
+    let store = Store::new(config.timeouts.clone(), url, &launch.book, rng);
+    let book = room_book(&store, launch.template, !launch.tokens.is_empty());
     let signalling = SignallingThread {
         listeners: vec![(bound.public, bound.tls)],
         site: Site {
-            serve_page: launch.config.public.page,
+            serve_page: config.public.page,
             dev_credential: launch.dev_credential,
-            origins: launch.config.public.origins.clone(),
+            origins: config.public.origins.clone(),
         },
-        settings: signalling_settings(&launch.config),
-        specs: launch.specs,
+        settings: signalling_settings(&config),
+        book,
         shards: links,
         events,
         requests,
@@ -267,16 +274,46 @@ fn start(
         observer,
     };
     let signalling = signalling::spawn(signalling, plan.signalling)?;
-    let control = control::spawn(
-        plan.shards.len(),
+    let control = control::spawn(ControlSetup {
+        shards: plan.shards.len(),
         clock,
         reports,
-        bound.private,
-        requests_link,
-    )?;
+        listener: bound.private,
+        signalling: requests_link,
+        store,
+        tokens: launch.tokens,
+        config,
+        config_path: launch.config_path,
+    })?;
     wait(signalling, shards);
     control.stop();
     Ok(())
+}
+
+/// Rooms that are declared, and those made from a template.
+fn room_book(store: &Store, template: Option<Template>, by_token: bool) -> RoomBook {
+    let book = RoomBook::new(store.specs());
+    match template {
+        None => book,
+        Some(template) if by_token => book.with_token_template(template),
+        Some(template) => book.with_template(template),
+    }
+}
+
+/// Where clients dial: as configured, or this listener.
+fn client_url(config: &Config, listener: &PublicListener) -> String {
+    if let Some(url) = &config.public.url {
+        return url.trim_end_matches('/').to_owned();
+    }
+    let scheme = match config.public.tls_cert.is_some() {
+        true => "wss",
+        false => "ws",
+    };
+    let mut address = listener.address();
+    if address.ip().is_unspecified() {
+        address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
+    }
+    format!("{scheme}://{address}/ws")
 }
 
 fn wait(signalling: ExecutorJoinHandle<()>, shards: Vec<ExecutorJoinHandle<()>>) {

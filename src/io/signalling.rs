@@ -26,7 +26,9 @@ use super::http::{self, Decision};
 use super::listener::{PublicListener, Stopper};
 use super::tls::Stream;
 use super::ws::{Conversation, Outbox};
+use crate::bus::control::{Answer, Notice, Question, Ticket};
 use crate::bus::shard::ShardEvent;
+use crate::control::store::Change;
 use crate::id::{SessionId, ShardId};
 use crate::io::runtime::EXIT_SOFTWARE;
 use crate::limits::{
@@ -34,7 +36,7 @@ use crate::limits::{
 };
 use crate::metrics::{ShardSnapshot, SignallingCounters};
 use crate::signalling::{
-    Signalling, SignallingError, SignallingOutput, SignallingSettings, SocketEnd, SpecLookup,
+    RoomBook, Signalling, SignallingError, SignallingOutput, SignallingSettings, SocketEnd,
 };
 use crate::time::{RateWindow, Time};
 
@@ -50,10 +52,27 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 const SHUTDOWN: Duration = Duration::from_secs(2);
 
 /// What other threads may ask of the signalling core.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SignallingRequest {
     /// Close every socket, stop every shard, then return.
     Shutdown,
+    /// Rooms are something else from now on.
+    Configure {
+        /// Each room once.
+        changes: Vec<Change>,
+        /// Called when that has taken effect.
+        done: Box<dyn FnOnce() + Send>,
+    },
+    /// Answer to [`Observation::Ask`].
+    Answer {
+        /// Which question.
+        ticket: Ticket,
+        /// The answer.
+        answer: Answer,
+    },
+    /// Let no new members in, or let them in again.
+    Drain(bool),
+    /// Put every member out.
+    EvictAll,
 }
 
 /// What the signalling core reports.
@@ -63,10 +82,22 @@ pub enum Observation<'a> {
     Shard(&'a ShardSnapshot),
     /// Its own counters, with every snapshot.
     Signalling(SignallingCounters),
+    /// A join waits for the answer.
+    Ask {
+        /// Names the question.
+        ticket: Ticket,
+        /// The question.
+        question: Question,
+    },
+    /// Something has happened.
+    Tell(Notice),
 }
 
-/// Takes reports. Must not block.
-pub type Observer = Box<dyn FnMut(Observation<'_>) + Send>;
+/// Takes reports; `false`: it has no place for this one. Must not block.
+pub type Observer = Box<dyn FnMut(Observation<'_>) -> bool + Send>;
+
+/// Requests handled before connections get their turn.
+const REQUESTS_PER_TURN: usize = 64;
 
 /// What the signalling thread is started with.
 pub struct SignallingThread {
@@ -76,8 +107,8 @@ pub struct SignallingThread {
     pub site: Site,
     /// Timeouts.
     pub settings: SignallingSettings,
-    /// Rooms by id.
-    pub specs: SpecLookup,
+    /// Rooms there may be.
+    pub book: RoomBook,
     /// Commands to shard `n` at index `n`.
     pub shards: Vec<ShardLink>,
     /// Events of all shards.
@@ -113,6 +144,7 @@ pub(super) struct Hub {
     /// When the clock task wakes by itself, and how to wake it before.
     sleeping: RefCell<(Time, Option<Waker>)>,
     restarts: RefCell<RateWindow>,
+    observer: RefCell<Observer>,
 }
 
 impl Hub {
@@ -208,6 +240,15 @@ impl Hub {
                         Err(SendError::Closed(_)) => self.shard_gone(shard),
                     }
                 }
+                Some(SignallingOutput::Ask { ticket, question }) => {
+                    let ask = Observation::Ask { ticket, question };
+                    if !self.observe(ask) {
+                        let now = self.clock.now();
+                        let mut core = self.core.borrow_mut();
+                        core.handle_answer(now, ticket, Answer::Busy);
+                    }
+                }
+                Some(SignallingOutput::Tell(notice)) => self.tell(notice),
                 None => break,
             }
         }
@@ -218,6 +259,40 @@ impl Hub {
         {
             waker.wake();
         }
+    }
+
+    fn observe(&self, observation: Observation<'_>) -> bool {
+        (self.observer.borrow_mut())(observation)
+    }
+
+    fn tell(&self, notice: Notice) {
+        let lost = format!("{notice:?}");
+        if !self.observe(Observation::Tell(notice)) {
+            tracing::error!(notice = %lost, "the control thread is behind: a callback is lost");
+        }
+    }
+
+    /// What the control thread wants. `true`: to shut down.
+    fn request(&self, request: SignallingRequest) -> bool {
+        match request {
+            SignallingRequest::Shutdown => return true,
+            SignallingRequest::Configure { changes, done } => {
+                for Change { room, spec } in changes {
+                    self.act(|core, now| core.handle_configure(now, room, spec));
+                }
+                done();
+            }
+            SignallingRequest::Answer { ticket, answer } => {
+                self.act(|core, now| core.handle_answer(now, ticket, answer));
+            }
+            SignallingRequest::Drain(draining) => {
+                self.act(|core, _| core.handle_drain(draining));
+            }
+            SignallingRequest::EvictAll => {
+                self.act(|core, now| core.handle_evict_all(now));
+            }
+        }
+        false
     }
 
     fn send(&self, session: SessionId, text: String) {
@@ -246,7 +321,7 @@ async fn run(thread: SignallingThread) {
     let core = Signalling::new(
         thread.settings,
         u16::try_from(thread.shards.len()).unwrap_or(u16::MAX),
-        thread.specs,
+        thread.book,
     );
     let hub = Rc::new(Hub {
         core: RefCell::new(core),
@@ -268,6 +343,7 @@ async fn run(thread: SignallingThread) {
             RESTARTS_MAX,
             Duration::from_secs(RESTARTS_PERIOD_S),
         )),
+        observer: RefCell::new(thread.observer),
     });
     for (listener, tls) in thread.listeners {
         let listener = listener.on_executor();
@@ -275,16 +351,11 @@ async fn run(thread: SignallingThread) {
     }
     let events = thread.events.listen();
     let requests = thread.requests.listen();
-    conduct(&hub, &events, &requests, thread.observer).await;
+    conduct(&hub, &events, &requests).await;
 }
 
 /// The clock, the shards and the control thread.
-async fn conduct(
-    hub: &Rc<Hub>,
-    events: &EventInbox,
-    requests: &Inbox<SignallingRequest>,
-    mut observer: Observer,
-) {
+async fn conduct(hub: &Rc<Hub>, events: &EventInbox, requests: &Inbox<SignallingRequest>) {
     let mut stopped = BTreeSet::new();
     let mut stop_at = None;
     loop {
@@ -293,17 +364,23 @@ async fn conduct(
                 break;
             };
             if let ShardEvent::Snapshot(snapshot) = &event {
-                observer(Observation::Shard(snapshot));
-                observer(Observation::Signalling(hub.core.borrow().counters()));
+                hub.observe(Observation::Shard(snapshot));
+                let counters = hub.core.borrow().counters();
+                hub.observe(Observation::Signalling(counters));
             }
             if let ShardEvent::Stopped(shard) = &event {
                 stopped.insert(*shard);
             }
             hub.act(|core, now| core.handle_shard_event(now, event));
         }
-        if let Some(SignallingRequest::Shutdown) = requests.try_recv()
-            && stop_at.is_none()
-        {
+        let mut shutdown = false;
+        for _ in 0..REQUESTS_PER_TURN {
+            let Some(request) = requests.try_recv() else {
+                break;
+            };
+            shutdown |= hub.request(request);
+        }
+        if shutdown && stop_at.is_none() {
             stop_at = Some(hub.clock.now() + SHUTDOWN);
             hub.stopping.set(true);
             hub.stoppers.iter().for_each(Stopper::stop);

@@ -3,8 +3,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::bus::spec::RoomSpec;
 use crate::config::{Config, ConfigError};
 use crate::control::spec::{Format, SpecBook, SpecError};
+use crate::id::RoomId;
+use crate::io::control::TokenKeys;
 
 /// Bytes of a configuration or spec file. Larger: refused.
 const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
@@ -54,6 +57,44 @@ pub fn read_config(path: &Path) -> Result<Config, ReadError> {
         &read(path)?,
         &path.display().to_string(),
     )?)
+}
+
+/// Keys of tokens.
+pub fn read_token_keys(config: &Config) -> Result<TokenKeys, ReadError> {
+    let rooms = &config.rooms;
+    let pem = match &rooms.token_eddsa_key {
+        None => None,
+        Some(path) => Some((path, read(path)?)),
+    };
+    let bytes = pem.as_ref().map(|(_, text)| text.as_bytes());
+    TokenKeys::new(rooms.token_hs256_key.as_deref(), bytes).map_err(|cause| ReadError::File {
+        path: rooms.token_eddsa_key.clone().unwrap_or_default(),
+        cause,
+    })
+}
+
+/// What rooms opened by tokens are made like.
+pub fn read_token_template(config: &Config) -> Result<RoomSpec, ReadError> {
+    let Some(path) = &config.rooms.token_template else {
+        let id = RoomId::new("template").map_err(|e| file_error(Path::new("template"), e))?;
+        return Ok(RoomSpec::new(id));
+    };
+    let mut book = SpecBook::default();
+    let name = path.display().to_string();
+    let format = match path.extension().and_then(|e| e.to_str()) {
+        Some("toml") => Format::Toml,
+        _ => Format::Yaml,
+    };
+    book.add(&name, format, &read(path)?, &config.timeouts)?;
+    match book.rooms().next() {
+        Some((_, room)) if room.compiled.spec.members.is_empty() => {
+            Ok(RoomSpec::clone(&room.compiled.spec))
+        }
+        _ => Err(file_error(
+            path,
+            "a template has no members: tokens bring them",
+        )),
+    }
 }
 
 /// Every spec of the configured directory, in order of file names.

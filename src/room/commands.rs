@@ -37,6 +37,7 @@ impl Room {
         let full = self.members.len() >= self.members_max(cx.config);
         let is_reconnect = match self.members.get_mut(id) {
             Some(member) => {
+                member.spec = member_spec.clone();
                 member.session = Some(session);
                 member.awaits_sync = true;
                 member.decodes = decodes(&capabilities);
@@ -79,8 +80,20 @@ impl Room {
 
     /// The member is out; its client is told if it listens.
     pub fn leave(&mut self, id: &MemberId, reason: CloseReason, cx: &mut Context<'_>) {
+        if self.put_out(id, reason, cx) {
+            self.refresh(cx);
+        }
+    }
+
+    /// The same, before the others are told. `false` if the member is not there.
+    pub(super) fn put_out(
+        &mut self,
+        id: &MemberId,
+        reason: CloseReason,
+        cx: &mut Context<'_>,
+    ) -> bool {
         let Some(member) = self.members.remove(id) else {
-            return;
+            return false;
         };
         if let Some(session) = member.session {
             let event = Event::RoomLeft {
@@ -91,7 +104,7 @@ impl Room {
         if let Some(peer) = member.peer {
             cx.remove_peer(&peer);
         }
-        self.refresh(cx);
+        true
     }
 
     /// A command of a joined member.

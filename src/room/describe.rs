@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::bus::client::{PeerUpdate, TrackPatchEvent};
-use crate::id::{MemberId, TrackId};
+use crate::id::{EndpointId, MemberId, TrackId};
 use crate::room::codecs::CodecSet;
 use crate::room::model::{Member, Peer, RecvTrack, SendTrack, Source, Told};
 use crate::room::{Context, Room};
@@ -17,6 +17,7 @@ struct Published {
     enabled: bool,
     muted: bool,
     required: bool,
+    hub: Option<EndpointId>,
 }
 
 /// Sources by publisher.
@@ -42,6 +43,7 @@ impl Room {
                 continue;
             };
             if member.peer.is_some() {
+                self.update_send_tracks(&id, cx);
                 continue;
             }
             let sources = member.sources();
@@ -70,10 +72,12 @@ impl Room {
         for (id, member) in &self.members {
             let sends = member.peer.iter().flat_map(|p| p.sends.values());
             for send in sends {
+                let endpoint = member.spec.publish.get(&send.source.endpoint);
                 let published = Published {
                     enabled: send.enabled,
                     muted: send.muted,
                     required: send.required,
+                    hub: endpoint.and_then(|e| e.hub.clone()),
                 };
                 out.insert((id.clone(), send.source.clone()), published);
             }
@@ -90,11 +94,18 @@ impl Room {
             let Some(mut peer) = member.peer.take() else {
                 return;
             };
-            drop_gone_tracks(&mut peer, catalogue);
-            for ((publisher, source), published) in catalogue {
-                if publisher == id || !member.plays(publisher, &source.endpoint) {
+            let plays = |(publisher, source): &(MemberId, Source), published: &Published| {
+                let hub = published.hub.as_ref();
+                publisher != id && member.spec.play.plays(publisher, &source.endpoint, hub)
+            };
+            drop_gone_tracks(&mut peer, |key| {
+                catalogue.get(key).is_some_and(|found| plays(key, found))
+            });
+            for (key, published) in catalogue {
+                if !plays(key, published) {
                     continue;
                 }
+                let (publisher, source) = key;
                 let known = peer.recv_ids.get(&(publisher.clone(), source.clone()));
                 let track = known.and_then(|id| Some((*id, peer.recvs.get_mut(id)?)));
                 match track {
@@ -180,6 +191,7 @@ impl Room {
                 enabled: send.enabled,
                 muted: send.muted,
                 required: send.required,
+                hub: None,
             };
             let key = (id.clone(), send.source.clone());
             for receiver in send.receivers.clone() {
@@ -277,7 +289,7 @@ fn plays_any(member: &Member, publisher_id: &MemberId, publisher: &Member) -> bo
         .spec
         .publish
         .keys()
-        .any(|endpoint| member.plays(publisher_id, endpoint))
+        .any(|endpoint| member.plays(publisher_id, &publisher.spec, endpoint))
 }
 
 /// Takes the publisher's state over; `true` when it was another.
@@ -289,12 +301,12 @@ fn mirror(track: &mut RecvTrack, published: &Published) -> bool {
     before != (published.enabled, published.muted, published.required)
 }
 
-/// Takes out recv tracks whose publisher has left, remembering those the client knows.
-fn drop_gone_tracks(peer: &mut Peer, catalogue: &Catalogue) {
+/// Takes out recv tracks that are not `played` any more, remembering those the client knows.
+fn drop_gone_tracks(peer: &mut Peer, played: impl Fn(&(MemberId, Source)) -> bool) {
     let gone: Vec<TrackId> = peer
         .recvs
         .iter()
-        .filter(|(_, t)| !catalogue.contains_key(&(t.publisher.clone(), t.source.clone())))
+        .filter(|(_, t)| !played(&(t.publisher.clone(), t.source.clone())))
         .map(|(id, _)| *id)
         .collect();
     for id in gone {

@@ -6,6 +6,7 @@
 mod announce;
 pub mod codecs;
 mod commands;
+mod configure;
 mod describe;
 pub mod machine;
 pub mod mesh;
@@ -357,7 +358,12 @@ impl Room {
             },
             fingerprint: cx.config.fingerprint,
             candidates: cx.config.candidates.clone(),
-            codecs: cx.config.codecs.clone(),
+            codecs: self
+                .spec
+                .codecs
+                .as_ref()
+                .unwrap_or(&cx.config.codecs)
+                .clone(),
             extensions: NegotiationConfig::EXTENSIONS.to_vec(),
             simulcast: false,
         };

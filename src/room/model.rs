@@ -10,7 +10,7 @@ use crate::bus::client::{
     AudioSettings, Direction, MediaDirection, MediaSourceKind, MediaType, NegotiationRole, Track,
     VideoSettings,
 };
-use crate::bus::spec::{MemberSpec, PlaySpec, PublishPolicy};
+use crate::bus::spec::{MemberSpec, PublishPolicy};
 use crate::id::{
     DownTrackKey, EndpointId, MemberId, PeerId, SessionId, Ssrc, TrackId, TransportKey, UpTrackKey,
 };
@@ -85,11 +85,14 @@ impl Member {
     }
 
     /// Whether it receives `endpoint` of `publisher`.
-    pub fn plays(&self, publisher: &MemberId, endpoint: &EndpointId) -> bool {
-        match &self.spec.play {
-            PlaySpec::Everyone => true,
-            PlaySpec::Only(list) => list.values().any(|(m, e)| m == publisher && e == endpoint),
-        }
+    pub fn plays(
+        &self,
+        publisher_id: &MemberId,
+        publisher: &MemberSpec,
+        endpoint: &EndpointId,
+    ) -> bool {
+        let hub = publisher.publish.get(endpoint).and_then(|p| p.hub.as_ref());
+        self.spec.play.plays(publisher_id, endpoint, hub)
     }
 }
 

@@ -172,6 +172,10 @@ impl Shard {
                 self.with_room(now, tx, &room, |room, cx| room.leave(&member, reason, cx));
                 self.close_if_empty(&room);
             }
+            ShardCommand::Configure { room, spec } => {
+                self.with_room(now, tx, &room, |room, cx| room.configure(&spec, cx));
+                self.close_if_empty(&room);
+            }
             ShardCommand::Shutdown => self.shutdown(now, tx),
         }
     }

@@ -3,15 +3,16 @@
 //! A function returns for whatever bytes; a panic is a finding. After each step the invariants of the module's head
 //! are checked, and in the end, when everybody has gone and the shards have closed their rooms, nothing may remain.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::membership::Presence;
-use super::{Signalling, SignallingOutput, SignallingSettings, SocketEnd, Timer};
+use super::{RoomBook, Signalling, SignallingOutput, SignallingSettings, SocketEnd, Timer};
 use crate::bus::client::{ClientMsg, CloseReason, Event, RpcSettings};
+use crate::bus::control::{Answer, Notice, Ticket};
 use crate::bus::shard::{ShardCommand, ShardEvent};
-use crate::bus::spec::{MemberSpec, P2P_MAX_MEMBERS, P2pPolicy, PlaySpec, RoomSpec};
+use crate::bus::spec::{MemberSpec, RoomSpec};
 use crate::id::{RoomId, SessionId, ShardId};
 use crate::time::Time;
 
@@ -31,7 +32,10 @@ pub fn client(bytes: &[u8]) {
 /// Runs lines of the form *operation, session digit, rest* against a fresh core:
 /// `o` open a session, `f` text frame, `b` binary frame, `c` close (rest: code, or none), `w` wait (half a second per
 /// byte of rest), `j` / `l` the shard answers the oldest unanswered join with RoomJoined / RoomLeft, `e` an event of a
-/// room, `r` the shard closes a room, `x` the shard's channel gives the newest command back, `d` a shard dies.
+/// room, `r` the shard closes a room, `x` the shard's channel gives the newest command back, `d` a shard dies, `a` the
+/// control thread answers the oldest question (digit: 0 yes, 1 no, else busy), `k` it declares a room (digit 0) or takes
+/// it back, `m` it drains (digit 0) or no more, `v` it puts everybody out. Joins of rooms whose name begins with `t` are
+/// asked for.
 pub fn script(bytes: &[u8]) {
     let mut run = Run::new();
     for line in bytes.split(|b| *b == b'\n').take(LINES_MAX) {
@@ -49,17 +53,27 @@ struct Run {
     joins: Vec<ShardCommand>,
     /// The newest command and its shard.
     newest: Option<(ShardId, ShardCommand)>,
+    /// Questions that the stand-in for the control thread has not answered.
+    questions: Vec<Ticket>,
+    /// Rooms of which it has heard that somebody is in.
+    occupied: BTreeSet<RoomId>,
 }
 
 impl Run {
     fn new() -> Self {
-        let specs = Box::new(|id: &RoomId| Some(Arc::new(spec(id))));
+        let template = Box::new(|id: &RoomId| Some(Arc::new(spec(id))));
         Self {
-            core: Signalling::new(SignallingSettings::default(), SHARDS, specs),
+            core: Signalling::new(
+                SignallingSettings::default(),
+                SHARDS,
+                RoomBook::default().with_template(template),
+            ),
             now: Time::from_millis(1),
             sessions: Vec::new(),
             joins: Vec::new(),
             newest: None,
+            questions: Vec::new(),
+            occupied: BTreeSet::new(),
         }
     }
 
@@ -93,6 +107,23 @@ impl Run {
                     self.core.handle_shard_full(self.now, shard, command);
                 }
             }
+            Some(b'a') if !self.questions.is_empty() => {
+                let answer = match digit {
+                    0 => Answer::Yes,
+                    1 => Answer::No,
+                    _ => Answer::Busy,
+                };
+                let ticket = self.questions.remove(0);
+                self.core.handle_answer(self.now, ticket, answer);
+            }
+            Some(b'k') => {
+                if let Ok(id) = RoomId::new(&text) {
+                    let declared = (digit == 0).then(|| Arc::new(spec(&id)));
+                    self.core.handle_configure(self.now, id, declared);
+                }
+            }
+            Some(b'm') => self.core.handle_drain(digit == 0),
+            Some(b'v') => self.core.handle_evict_all(self.now),
             Some(b'd') => {
                 let shard = ShardId(digit as u16 % (SHARDS + 1));
                 let stopped = ShardEvent::Stopped(shard);
@@ -119,6 +150,14 @@ impl Run {
                         "closed, yet there"
                     );
                 }
+                SignallingOutput::Ask { ticket, .. } => self.questions.push(ticket),
+                SignallingOutput::Tell(Notice::Occupied(room)) => {
+                    assert!(self.occupied.insert(room), "occupied twice");
+                }
+                SignallingOutput::Tell(Notice::Empty(room)) => {
+                    assert!(self.occupied.remove(&room), "empty twice");
+                }
+                SignallingOutput::Tell(_) => {}
             }
         }
     }
@@ -228,7 +267,10 @@ impl Run {
             );
         }
         let backlogs = core.shards.iter().filter(|s| s.is_behind()).count();
-        assert_eq!(core.timers.len(), core.sessions.len() + lost + backlogs);
+        assert_eq!(
+            core.timers.len(),
+            core.sessions.len() + lost + backlogs + core.pending.len()
+        );
     }
 
     fn end(mut self) {
@@ -246,29 +288,25 @@ impl Run {
         }
         self.check();
         assert!(self.core.sessions.is_empty() && self.core.rooms.is_empty());
-        assert!(self.core.timers.is_empty());
+        assert!(self.core.timers.is_empty() && self.core.pending.is_empty());
+        assert!(self.occupied.is_empty());
     }
 }
 
 fn spec(id: &RoomId) -> RoomSpec {
+    let rpc = RpcSettings {
+        idle_timeout_ms: 10_000,
+        ping_interval_ms: 3_000,
+    };
+    let asked = id.as_str().starts_with('t');
     let member = MemberSpec {
-        credential: CREDENTIAL.to_owned(),
-        rpc: RpcSettings {
-            idle_timeout_ms: 10_000,
-            ping_interval_ms: 3_000,
-        },
-        reconnect_timeout_ms: 5_000,
-        publish: BTreeMap::new(),
-        play: PlaySpec::Everyone,
-        ice_servers: Vec::new(),
-        force_relay: false,
+        asks_join: asked,
+        tells_leave: asked,
+        ..MemberSpec::new(CREDENTIAL, rpc, 5_000)
     };
     RoomSpec {
-        id: id.clone(),
-        p2p: P2pPolicy::Never,
-        p2p_max_members: P2P_MAX_MEMBERS,
         open: Some(Arc::new(member)),
-        members: BTreeMap::new(),
+        ..RoomSpec::new(id.clone())
     }
 }
 
@@ -293,6 +331,9 @@ mod tests {
             1 => session.clone().prop_map(|s| format!("f{s}{{\"Pong\":1}}")),
             1 => session.clone().prop_map(|s| format!("f{s}nonsense")),
             3 => Just("j0".to_owned()),
+            2 => (0..3_u8).prop_map(|n| format!("a{n}")),
+            1 => (0..2_u8, room).prop_map(|(n, r)| format!("k{n}{r}")),
+            1 => prop_oneof![Just("m0"), Just("m1"), Just("m1"), Just("v0")].prop_map(str::to_owned),
             1 => Just("l0".to_owned()),
             1 => (session.clone(), room).prop_map(|(s, r)| format!("e{s}{r}")),
             1 => (session.clone(), room).prop_map(|(s, r)| format!("r{s}{r}")),

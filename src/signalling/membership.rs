@@ -6,24 +6,24 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use aws_lc_rs::digest::{SHA256, digest};
-use subtle::ConstantTimeEq;
-
+use super::admission::{Join, Refusal};
 use super::session::millis;
 use super::{Signalling, Timer};
-use crate::bus::client::{Capabilities, CloseReason, Command, Event};
+use crate::bus::client::{CloseReason, Command, Event};
+use crate::bus::control::{LeaveReason, Notice};
 use crate::bus::shard::ShardCommand;
 use crate::bus::spec::{MemberSpec, RoomSpec};
 use crate::faults;
 use crate::id::{MemberId, RoomId, SessionId, ShardId};
-use crate::limits::MEMBERSHIPS_MAX;
 use crate::time::Time;
 
 /// A room that a shard has, or is about to have.
 #[derive(Debug)]
 pub(super) struct Room {
     shard: ShardId,
-    spec: Arc<RoomSpec>,
+    pub(super) spec: Arc<RoomSpec>,
+    /// Nobody has declared it.
+    pub(super) from_template: bool,
     members: BTreeMap<MemberId, Membership>,
     /// The shard has closed it, but a join may be on its way there.
     closed: bool,
@@ -35,6 +35,8 @@ struct Membership {
     /// The shard has not answered the last join yet.
     joining: bool,
     reconnect_timeout_ms: u32,
+    /// The control thread is told when it ends.
+    tells_leave: bool,
 }
 
 /// Who speaks for a member.
@@ -47,39 +49,55 @@ pub(super) enum Presence {
 }
 
 impl Room {
+    /// Its shard, if that has it.
+    pub(super) fn shard(&self) -> ShardId {
+        self.shard
+    }
+
+    /// Whether `member` is in, lost members included.
+    pub(super) fn has(&self, member: &MemberId) -> bool {
+        self.members.contains_key(member)
+    }
+
+    /// Whether the control thread is told when `member` is out.
+    pub(super) fn tells_leave(&self, member: &MemberId) -> bool {
+        self.members.get(member).is_some_and(|m| m.tells_leave)
+    }
+
+    /// What another spec says of its members takes effect; who speaks for them.
+    pub(super) fn set_members(&mut self, spec: &RoomSpec) -> Vec<(MemberId, Presence)> {
+        let mut out = Vec::new();
+        for (id, membership) in &mut self.members {
+            if let Some(found) = spec.member(id) {
+                membership.reconnect_timeout_ms = found.reconnect_timeout_ms;
+                membership.tells_leave = found.tells_leave;
+            }
+            out.push((id.clone(), membership.presence));
+        }
+        out
+    }
+
     /// Its members and who speaks for them.
     pub(super) fn presences(&self) -> impl Iterator<Item = (&MemberId, Presence)> {
         self.members.iter().map(|(id, m)| (id, m.presence))
     }
 }
 
-/// Why a join goes no further.
-enum Refusal {
-    /// Wrong room, member or credential: told apart to nobody.
-    Rejected,
-    /// A limit.
-    Evicted,
-}
-
 impl Signalling {
-    /// `JoinRoom`.
-    pub(super) fn join(
+    /// A member that may: its room is placed, its shard told.
+    pub(super) fn enter(
         &mut self,
         now: Time,
-        id: SessionId,
-        room: RoomId,
-        member: MemberId,
-        credential: &str,
-        capabilities: Capabilities,
+        join: Join,
+        spec: Arc<RoomSpec>,
+        member_spec: &MemberSpec,
     ) {
-        let admitted = self
-            .admitted(&room, &member, credential)
-            .ok_or(Refusal::Rejected)
-            .and_then(|admitted| self.within_limits(id, &room).map(|()| admitted));
-        let (spec, member_spec) = match admitted {
-            Ok(admitted) => admitted,
-            Err(refusal) => return self.refuse_join(now, id, room, &refusal),
-        };
+        let Join {
+            session: id,
+            room,
+            member,
+            capabilities,
+        } = join;
         // One member per room and session: events name the room only.
         if let Some(other) = self.member_in(id, &room)
             && other != member
@@ -88,9 +106,12 @@ impl Signalling {
             self.remove_member(now, &room, &other, CloseReason::Finished);
         }
         let Some(shard) = self.room_for(&room, &spec) else {
-            return self.refuse_join(now, id, room, &Refusal::Evicted);
+            if member_spec.asks_join {
+                self.tell_left(&room, &member, LeaveReason::Kicked);
+            }
+            return self.refuse_join(now, id, room, Refusal::Evicted);
         };
-        self.take_over(now, id, &room, &member, member_spec.reconnect_timeout_ms);
+        self.take_over(now, id, &room, &member, member_spec);
         self.apply_rpc(now, id, member_spec.rpc);
         let command = ShardCommand::Join {
             session: id,
@@ -199,18 +220,23 @@ impl Signalling {
         state.rooms += 1;
         let id = spec.id.clone();
         let lost = |member: MemberId| {
-            let reconnect_timeout_ms = spec.member(&member)?.reconnect_timeout_ms;
+            let member_spec = spec.member(&member)?;
+            let reconnect_timeout_ms = member_spec.reconnect_timeout_ms;
             let until = now + millis(reconnect_timeout_ms);
             let membership = Membership {
                 presence: Presence::Lost(until),
                 joining: false,
                 reconnect_timeout_ms,
+                tells_leave: member_spec.tells_leave,
             };
             Some((member, until, membership))
         };
+        // Declared meanwhile, or not any more: what is declared counts.
+        let declared = self.book.declared(&id).cloned();
         let mut room = Room {
             shard,
-            spec: Arc::clone(&spec),
+            from_template: declared.is_none(),
+            spec: declared.unwrap_or_else(|| Arc::clone(&spec)),
             members: BTreeMap::new(),
             closed: false,
         };
@@ -256,7 +282,7 @@ impl Signalling {
         let Some(shard) = self.rooms.get(room).map(|r| r.shard) else {
             return;
         };
-        if !self.take_membership(room, member) {
+        if !self.take_membership(room, member, Some(leave_reason(reason))) {
             return;
         }
         self.drop_room_if_over(room);
@@ -319,7 +345,7 @@ impl Signalling {
             .is_some_and(|m| m.presence == Presence::Here(session));
         if speaks {
             self.forget(now, session, room);
-            self.take_membership(room, member);
+            self.take_membership(room, member, Some(LeaveReason::Kicked));
             self.drop_refused_room(room);
         }
         self.sessions
@@ -327,40 +353,8 @@ impl Signalling {
             .is_some_and(|s| !s.memberships.is_empty())
     }
 
-    /// Room and member specs, if the credential is right. Takes as long for an unknown member as for a wrong
-    /// credential, and tells them apart to nobody (threats.md rule 9).
-    fn admitted(
-        &self,
-        room: &RoomId,
-        member: &MemberId,
-        credential: &str,
-    ) -> Option<(Arc<RoomSpec>, Arc<MemberSpec>)> {
-        let spec = match self.rooms.get(room) {
-            Some(room) => Some(room.spec.clone()),
-            None => (self.specs)(room),
-        };
-        let member_spec = spec.as_ref().and_then(|s| s.member(member)).cloned();
-        let wanted = member_spec.as_ref().map_or("", |m| m.credential.as_str());
-        let same = same_secret(wanted, credential);
-        match (spec, member_spec) {
-            (Some(spec), Some(member)) if same => Some((spec, member)),
-            _ => None,
-        }
-    }
-
-    fn within_limits(&self, id: SessionId, room: &RoomId) -> Result<(), Refusal> {
-        let session = self.sessions.get(&id).ok_or(Refusal::Evicted)?;
-        let again = session.member_in(room).is_some();
-        let full = session.memberships.len() >= self.settings.rooms_per_session_max
-            || self.memberships >= MEMBERSHIPS_MAX;
-        match full && !again {
-            true => Err(Refusal::Evicted),
-            false => Ok(()),
-        }
-    }
-
     /// A failed join closes the socket of a session that is in no room, and is an event for any other.
-    fn refuse_join(&mut self, now: Time, id: SessionId, room: RoomId, refusal: &Refusal) {
+    pub(super) fn refuse_join(&mut self, now: Time, id: SessionId, room: RoomId, refusal: Refusal) {
         let reason = match refusal {
             Refusal::Rejected => CloseReason::Rejected,
             Refusal::Evicted => CloseReason::Evicted,
@@ -385,7 +379,9 @@ impl Signalling {
 
     /// The shard of `room`, which is placed now if it is new. `None` if there is no place.
     fn room_for(&mut self, id: &RoomId, spec: &Arc<RoomSpec>) -> Option<ShardId> {
-        if let Some(room) = self.rooms.get(id) {
+        if let Some(room) = self.rooms.get_mut(id) {
+            // A token may have brought another member.
+            room.spec = spec.clone();
             return Some(room.shard);
         }
         let shard = self.place()?;
@@ -397,6 +393,7 @@ impl Signalling {
         let room = Room {
             shard,
             spec: spec.clone(),
+            from_template: self.book.declared(id).is_none(),
             members: BTreeMap::new(),
             closed: false,
         };
@@ -411,7 +408,7 @@ impl Signalling {
         id: SessionId,
         room: &RoomId,
         member: &MemberId,
-        reconnect_timeout_ms: u32,
+        member_spec: &MemberSpec,
     ) {
         let Some(found) = self.rooms.get_mut(room) else {
             return;
@@ -419,9 +416,14 @@ impl Signalling {
         let fresh = Membership {
             presence: Presence::Here(id),
             joining: true,
-            reconnect_timeout_ms,
+            reconnect_timeout_ms: member_spec.reconnect_timeout_ms,
+            tells_leave: member_spec.tells_leave,
         };
+        let first = found.members.is_empty();
         let before = found.members.insert(member.clone(), fresh);
+        if first {
+            self.tell(Notice::Occupied(room.clone()));
+        }
         match before.map(|m| m.presence) {
             Some(Presence::Here(old)) if old != id => {
                 self.forget(now, old, room);
@@ -478,7 +480,7 @@ impl Signalling {
             return;
         }
         self.forget(now, id, &room);
-        self.take_membership(&room, &member);
+        self.take_membership(&room, &member, Some(leave_reason(reason)));
         match joining {
             true => self.drop_refused_room(&room),
             false => self.drop_room_if_over(&room),
@@ -500,7 +502,7 @@ impl Signalling {
                 .get(room)
                 .and_then(|r| r.members.get(member))
                 .map(|m| m.presence);
-            self.take_membership(room, member);
+            self.take_membership(room, member, Some(LeaveReason::Kicked));
             if let Some(Presence::Here(session)) = presence {
                 self.forget(now, session, room);
                 self.send_left(session, room.clone(), CloseReason::InternalError);
@@ -508,18 +510,33 @@ impl Signalling {
         }
     }
 
-    /// Removes the membership from its room. `false` if there was none.
-    fn take_membership(&mut self, room: &RoomId, member: &MemberId) -> bool {
-        let taken = self
-            .rooms
-            .get_mut(room)
-            .and_then(|r| r.members.remove(member));
-        let Some(membership) = taken else {
+    /// Removes the membership from its room; for a reason that the control thread is told, if it wants to be.
+    /// `false` if there was none.
+    pub(super) fn take_membership(
+        &mut self,
+        id: &RoomId,
+        member: &MemberId,
+        reason: Option<LeaveReason>,
+    ) -> bool {
+        let Some(room) = self.rooms.get_mut(id) else {
             return false;
         };
+        let Some(membership) = room.members.remove(member) else {
+            return false;
+        };
+        let empty = room.members.is_empty();
+        if room.from_template {
+            forget_token_member(&mut room.spec, member);
+        }
         self.memberships = self.memberships.saturating_sub(1);
         if let Presence::Lost(until) = membership.presence {
-            self.unlose(until, room, member);
+            self.unlose(until, id, member);
+        }
+        if let Some(reason) = reason.filter(|_| membership.tells_leave) {
+            self.tell_left(id, member, reason);
+        }
+        if empty {
+            self.tell(Notice::Empty(id.clone()));
         }
         true
     }
@@ -532,7 +549,7 @@ impl Signalling {
 
     /// Forgets an empty room that its shard has closed. One that its shard still has keeps its place, so that
     /// nobody joins it elsewhere meanwhile.
-    fn drop_room_if_over(&mut self, id: &RoomId) {
+    pub(super) fn drop_room_if_over(&mut self, id: &RoomId) {
         if self
             .rooms
             .get(id)
@@ -557,34 +574,45 @@ impl Signalling {
         }
     }
 
-    fn member_in(&self, id: SessionId, room: &RoomId) -> Option<MemberId> {
+    pub(super) fn member_in(&self, id: SessionId, room: &RoomId) -> Option<MemberId> {
         self.sessions.get(&id)?.member_in(room).cloned()
     }
 
-    fn is_roomless(&self, id: SessionId) -> bool {
+    pub(super) fn is_roomless(&self, id: SessionId) -> bool {
         self.sessions
             .get(&id)
             .is_some_and(|s| s.memberships.is_empty())
     }
 
     /// The session no longer speaks in `room`; in no room at all, its join deadline runs again.
-    fn forget(&mut self, now: Time, id: SessionId, room: &RoomId) {
+    pub(super) fn forget(&mut self, now: Time, id: SessionId, room: &RoomId) {
         if let Some(session) = self.sessions.get_mut(&id) {
             session.forget(now, room);
             self.rearm(id);
         }
     }
 
-    fn send_left(&mut self, id: SessionId, room: RoomId, close_reason: CloseReason) {
+    pub(super) fn send_left(&mut self, id: SessionId, room: RoomId, close_reason: CloseReason) {
         if self.sessions.contains_key(&id) {
             self.send_event(id, room, Event::RoomLeft { close_reason });
         }
     }
 }
 
-/// Constant time in the contents and, by hashing first, in the length.
-fn same_secret(wanted: &str, given: &str) -> bool {
-    let wanted = digest(&SHA256, wanted.as_bytes());
-    let given = digest(&SHA256, given.as_bytes());
-    wanted.as_ref().ct_eq(given.as_ref()).into()
+/// A member that came with a token is known as long as it is there.
+fn forget_token_member(spec: &mut Arc<RoomSpec>, member: &MemberId) {
+    if spec.members.contains_key(member) {
+        Arc::make_mut(spec).members.remove(member);
+    }
+}
+
+/// What a reason told to a client means to whoever made the room.
+pub(super) fn leave_reason(reason: CloseReason) -> LeaveReason {
+    match reason {
+        CloseReason::Finished | CloseReason::Reconnected => LeaveReason::Disconnected,
+        CloseReason::Idle => LeaveReason::Lost,
+        CloseReason::Rejected | CloseReason::InternalError | CloseReason::Evicted => {
+            LeaveReason::Kicked
+        }
+    }
 }

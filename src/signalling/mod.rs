@@ -6,7 +6,12 @@
 //! on one shard for as long as that shard has it; every map is bounded by a constant of `limits`, and every
 //! session and lost member has exactly one deadline in `timers`.
 
+mod admission;
+mod book;
 mod budget;
+mod configure;
+#[cfg(test)]
+mod control_tests;
 pub mod exercise;
 mod membership;
 mod placement;
@@ -15,13 +20,12 @@ mod session;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::Arc;
 
 use crate::bus::client::{
     ClientMsg, CloseDescription, CloseReason, Command, Event, RpcSettings, ServerMsg,
 };
+use crate::bus::control::{Notice, Question, Ticket};
 use crate::bus::shard::{ShardCommand, ShardEvent};
-use crate::bus::spec::RoomSpec;
 use crate::id::{MemberId, RoomId, SessionId, ShardId};
 use crate::limits::{
     ROOMS_PER_SESSION_MAX, ROOMS_PER_SHARD_MAX, SESSION_COMMANDS_PER_S, SESSIONS_MAX,
@@ -29,12 +33,12 @@ use crate::limits::{
 use crate::metrics::SignallingCounters;
 use crate::time::Time;
 
+use admission::Pending;
 use membership::Room;
 use placement::ShardState;
 use session::Session;
 
-/// The spec of a room by its id, `None` if there is no such room. Given by whoever holds the configuration.
-pub type SpecLookup = Box<dyn Fn(&RoomId) -> Option<Arc<RoomSpec>> + Send>;
+pub use book::{RoomBook, Template};
 
 /// WebSocket close code of everything the server ends on purpose; the reason is in the text.
 pub const CLOSE_CODE: u16 = 1000;
@@ -98,6 +102,15 @@ pub enum SignallingOutput {
         /// The command.
         command: ShardCommand,
     },
+    /// Ask the control thread; the answer comes by [`Signalling::handle_answer`].
+    Ask {
+        /// Names the question.
+        ticket: Ticket,
+        /// The question.
+        question: Question,
+    },
+    /// Tell the control thread.
+    Tell(Notice),
 }
 
 /// How a socket ended.
@@ -131,15 +144,19 @@ enum Timer {
     Backlog(ShardId),
     Session(SessionId),
     Lost(RoomId, MemberId),
+    Pending(Ticket),
 }
 
 /// The state machine. See the module's head.
 pub struct Signalling {
     settings: SignallingSettings,
-    specs: SpecLookup,
+    book: RoomBook,
     shards: Vec<ShardState>,
     sessions: BTreeMap<SessionId, Session>,
     rooms: BTreeMap<RoomId, Room>,
+    /// Joins that wait for the control thread.
+    pending: BTreeMap<Ticket, Pending>,
+    next_ticket: u64,
     timers: BTreeSet<(Time, Timer)>,
     outputs: VecDeque<SignallingOutput>,
     counters: SignallingCounters,
@@ -147,25 +164,30 @@ pub struct Signalling {
     memberships: usize,
     next_session: u64,
     shutting_down: bool,
+    /// No new members; those who are here may come back.
+    draining: bool,
     /// Shards that have yet to say which rooms they carry, after a restart of this core.
     reporting: BTreeSet<ShardId>,
 }
 
 impl Signalling {
     /// For shards `0..shards`.
-    pub fn new(settings: SignallingSettings, shards: u16, specs: SpecLookup) -> Self {
+    pub fn new(settings: SignallingSettings, shards: u16, book: RoomBook) -> Self {
         Self {
             settings,
-            specs,
+            book,
             shards: (0..shards).map(|_| ShardState::default()).collect(),
             sessions: BTreeMap::new(),
             rooms: BTreeMap::new(),
+            pending: BTreeMap::new(),
+            next_ticket: 0,
             timers: BTreeSet::new(),
             outputs: VecDeque::new(),
             counters: SignallingCounters::default(),
             memberships: 0,
             next_session: 0,
             shutting_down: false,
+            draining: false,
             reporting: BTreeSet::new(),
         }
     }
@@ -192,6 +214,7 @@ impl Signalling {
 
     fn forget_rooms(&mut self) {
         self.rooms.clear();
+        self.pending.clear();
         self.memberships = 0;
         self.timers.clear();
         self.counters.lost = 0;
@@ -279,6 +302,7 @@ impl Signalling {
                 spec,
                 members,
             } => self.handle_present(now, shard, spec, members),
+            ShardEvent::Media(notice) => self.tell(Notice::Media(notice)),
             ShardEvent::Reported(shard) => {
                 self.reporting.remove(&shard);
             }
@@ -295,6 +319,7 @@ impl Signalling {
                 Some((_, Timer::Session(id))) => self.session_timeout(now, id),
                 Some((_, Timer::Lost(room, member))) => self.lost_timeout(now, &room, &member),
                 Some((_, Timer::Backlog(shard))) => self.retry_backlog(shard),
+                Some((_, Timer::Pending(ticket))) => self.pending_timeout(now, ticket),
                 None => {}
             }
         }
@@ -313,6 +338,7 @@ impl Signalling {
     /// The server goes down: every socket is closed as `Evicted`, every shard told to stop. Nothing opens any more.
     pub fn handle_shutdown(&mut self, _now: Time) {
         self.shutting_down = true;
+        self.tell_shutdown();
         for id in std::mem::take(&mut self.sessions).into_keys() {
             self.close_output(id, CloseReason::Evicted);
         }
@@ -342,7 +368,7 @@ impl Signalling {
                 member_id,
                 credential,
                 capabilities,
-            } => self.join(now, id, room, member_id, &credential, capabilities),
+            } => self.join(now, id, room, member_id, credential, capabilities),
             Command::LeaveRoom { member_id } => self.leave(now, id, &room, &member_id),
             command => self.pass_on(now, id, room, command),
         }
@@ -358,6 +384,10 @@ impl Signalling {
             self.outputs
                 .push_back(SignallingOutput::Send { session, text });
         }
+    }
+
+    fn tell(&mut self, notice: Notice) {
+        self.outputs.push_back(SignallingOutput::Tell(notice));
     }
 
     fn close_output(&mut self, session: SessionId, reason: CloseReason) {

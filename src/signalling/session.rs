@@ -130,6 +130,7 @@ impl Signalling {
             return;
         };
         self.timers.remove(&(session.deadline, Timer::Session(id)));
+        self.drop_pending_of(id, leave);
         for (room, member) in session.memberships {
             match leave {
                 Some(reason) => self.remove_member(now, &room, &member, reason),

@@ -1,60 +1,50 @@
 //! Scenarios with virtual time: what a client and a shard would notice.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::*;
-use crate::bus::client::Capabilities;
-use crate::bus::spec::{MemberSpec, P2P_MAX_MEMBERS, P2pPolicy, PlaySpec};
+use crate::bus::control::{Notice, Question};
+use crate::bus::spec::{MemberSpec, RoomSpec};
 use crate::limits::{SESSION_BAD_FRAMES_MAX, SESSION_COMMANDS_BURST};
 use crate::metrics::{ShardCounters, ShardSnapshot};
 
-const SECRET: &str = "open sesame";
+pub(super) const SECRET: &str = "open sesame";
 
 fn member_spec(ping_interval_ms: u32) -> Arc<MemberSpec> {
-    Arc::new(MemberSpec {
-        credential: SECRET.into(),
-        rpc: RpcSettings {
-            idle_timeout_ms: 10_000,
-            ping_interval_ms,
-        },
-        reconnect_timeout_ms: 10_000,
-        publish: BTreeMap::new(),
-        play: PlaySpec::Everyone,
-        ice_servers: Vec::new(),
-        force_relay: false,
-    })
+    let rpc = RpcSettings {
+        idle_timeout_ms: 10_000,
+        ping_interval_ms,
+    };
+    Arc::new(MemberSpec::new(SECRET, rpc, 10_000))
 }
 
 /// Rooms whose name begins with `r` are open; in them, `slow` is a member with its own ping interval.
-fn lookup() -> SpecLookup {
-    Box::new(|id| {
+fn book() -> RoomBook {
+    RoomBook::default().with_template(Box::new(|id| {
         id.as_str().starts_with('r').then(|| {
             Arc::new(RoomSpec {
-                id: id.clone(),
-                p2p: P2pPolicy::Never,
-                p2p_max_members: P2P_MAX_MEMBERS,
                 open: Some(member_spec(3_000)),
                 members: [(member("slow"), member_spec(4_000))].into(),
+                ..RoomSpec::new(id.clone())
             })
         })
-    })
+    }))
 }
 
-fn room(name: &str) -> RoomId {
+pub(super) fn room(name: &str) -> RoomId {
     RoomId::new(name).unwrap()
 }
 
-fn member(name: &str) -> MemberId {
+pub(super) fn member(name: &str) -> MemberId {
     MemberId::new(name).unwrap()
 }
 
 /// What came out, in words short enough for a table.
 #[derive(Debug, Clone, PartialEq)]
-enum Seen {
+pub(super) enum Seen {
     Sent(u64, Value),
     Closed(u64, CloseReason),
     Join(u16, u64, &'static str),
@@ -64,23 +54,26 @@ enum Seen {
     Shutdown(u16),
     Resume(u16),
     Report(u16),
+    Configure(u16),
+    Asked(u64, Question),
+    Told(Notice),
 }
 
-struct World {
-    now: Time,
-    core: Signalling,
+pub(super) struct World {
+    pub(super) now: Time,
+    pub(super) core: Signalling,
 }
 
 impl World {
-    fn new(shards: u16) -> Self {
-        let core = Signalling::new(SignallingSettings::default(), shards, lookup());
+    pub(super) fn new(shards: u16) -> Self {
+        let core = Signalling::new(SignallingSettings::default(), shards, book());
         Self {
             now: Time::from_millis(1),
             core,
         }
     }
 
-    fn seen(&mut self) -> Vec<Seen> {
+    pub(super) fn seen(&mut self) -> Vec<Seen> {
         std::iter::from_fn(|| self.core.poll_output())
             .map(|output| match output {
                 SignallingOutput::Send { session, text } => {
@@ -104,12 +97,17 @@ impl World {
                     ShardCommand::Shutdown => Seen::Shutdown(shard.0),
                     ShardCommand::Resume => Seen::Resume(shard.0),
                     ShardCommand::Report => Seen::Report(shard.0),
+                    ShardCommand::Configure { .. } => Seen::Configure(shard.0),
                 },
+                SignallingOutput::Ask { ticket, question } => Seen::Asked(ticket.0, question),
+                SignallingOutput::Tell(notice) => Seen::Told(notice),
             })
+            // Comings and goings of rooms are of interest to one test only.
+            .filter(|seen| !matches!(seen, Seen::Told(Notice::Occupied(_) | Notice::Empty(_))))
             .collect()
     }
 
-    fn open(&mut self) -> SessionId {
+    pub(super) fn open(&mut self) -> SessionId {
         let id = self.core.handle_open(self.now).unwrap();
         let settings =
             json!({"msg":"RpcSettings","data":{"idle_timeout_ms":10000,"ping_interval_ms":3000}});
@@ -117,25 +115,37 @@ impl World {
         id
     }
 
-    fn frame(&mut self, id: SessionId, frame: Value) {
+    /// The next command for a shard.
+    pub(super) fn next_for_shard(&mut self) -> Option<SignallingOutput> {
+        std::iter::from_fn(|| self.core.poll_output())
+            .find(|output| matches!(output, SignallingOutput::Shard { .. }))
+    }
+
+    /// Opens another session; what came out before was this.
+    pub(super) fn open_after(&mut self, before: &[Seen]) -> SessionId {
+        assert_eq!(self.seen(), before);
+        self.open()
+    }
+
+    pub(super) fn frame(&mut self, id: SessionId, frame: Value) {
         self.core.handle_frame(self.now, id, &frame.to_string());
     }
 
-    fn command(&mut self, id: SessionId, room: &str, command: Value) {
+    pub(super) fn command(&mut self, id: SessionId, room: &str, command: Value) {
         self.frame(id, json!({"Command":{"room_id":room,"command":command}}));
     }
 
-    fn ask_join(&mut self, id: SessionId, room: &str, name: &str, credential: &str) {
+    pub(super) fn ask_join(&mut self, id: SessionId, room: &str, name: &str, credential: &str) {
         let data = json!({"member_id":name,"credential":credential});
         self.command(id, room, json!({"command":"JoinRoom","data":data}));
     }
 
-    fn ask_leave(&mut self, id: SessionId, room: &str, name: &str) {
+    pub(super) fn ask_leave(&mut self, id: SessionId, room: &str, name: &str) {
         let data = json!({ "member_id": name });
         self.command(id, room, json!({"command":"LeaveRoom","data":data}));
     }
 
-    fn event(&mut self, id: SessionId, name: &str, event: Event) {
+    pub(super) fn event(&mut self, id: SessionId, name: &str, event: Event) {
         let event = ShardEvent::Client {
             session: id,
             room: room(name),
@@ -144,7 +154,7 @@ impl World {
         self.core.handle_shard_event(self.now, event);
     }
 
-    fn confirm(&mut self, id: SessionId, name: &str, who: &str) {
+    pub(super) fn confirm(&mut self, id: SessionId, name: &str, who: &str) {
         let joined = Event::RoomJoined {
             member_id: member(who),
             is_reconnect: false,
@@ -154,7 +164,7 @@ impl World {
     }
 
     /// Joined and confirmed, outputs thrown away.
-    fn joined(&mut self, name: &str, who: &str) -> SessionId {
+    pub(super) fn joined(&mut self, name: &str, who: &str) -> SessionId {
         let id = self.open();
         self.ask_join(id, name, who, SECRET);
         self.confirm(id, name, who);
@@ -163,7 +173,7 @@ impl World {
     }
 
     /// Lets `ms` pass, firing each deadline at its time.
-    fn pass(&mut self, ms: u64) {
+    pub(super) fn pass(&mut self, ms: u64) {
         let end = self.now + Duration::from_millis(ms);
         while let Some(due) = self.core.poll_timeout()
             && due <= end
@@ -175,7 +185,7 @@ impl World {
     }
 
     /// The same for a client that answers every ping: what else came out.
-    fn pass_alive(&mut self, id: SessionId, ms: u64) -> Vec<Seen> {
+    pub(super) fn pass_alive(&mut self, id: SessionId, ms: u64) -> Vec<Seen> {
         let mut all = Vec::new();
         for _ in 0..ms / 1000 {
             self.pass(1000);
@@ -187,7 +197,7 @@ impl World {
     }
 }
 
-fn left(id: SessionId, name: &str, reason: &str) -> Seen {
+pub(super) fn left(id: SessionId, name: &str, reason: &str) -> Seen {
     let event = json!({"event":"RoomLeft","data":{"close_reason":reason}});
     Seen::Sent(
         id.0,
@@ -497,7 +507,7 @@ fn limits_of_the_configuration_hold() {
             ..SignallingSettings::default()
         },
         1,
-        lookup(),
+        book(),
     );
     let ann = w.joined("r1", "ann");
     let bob = w.open();
@@ -559,7 +569,7 @@ fn rule10_a_core_that_starts_anew_learns_from_the_shards_and_members_come_back()
     w.confirm(ann, "r1", "ann");
     let present = ShardEvent::Present {
         shard: ShardId(1),
-        spec: lookup()(&room("r1")).unwrap(),
+        spec: book().templated(&room("r1")).unwrap(),
         members: vec![member("ann"), member("bob")],
     };
     w.core.handle_shard_event(w.now, present);
@@ -645,7 +655,7 @@ fn full_shard_refuses_joins_but_loses_no_leave() {
     // A join that the channel itself did not take.
     let dan = w.open();
     w.ask_join(dan, "r9", "dan", SECRET);
-    let Some(SignallingOutput::Shard { shard, command }) = w.core.poll_output() else {
+    let Some(SignallingOutput::Shard { shard, command }) = w.next_for_shard() else {
         panic!("no join");
     };
     w.core.handle_shard_full(w.now, shard, command);
@@ -770,22 +780,4 @@ fn thousands_of_members_come_and_go_and_nothing_remains() {
     );
     assert_eq!((w.core.memberships, w.core.timers.len()), (0, 0));
     assert!(w.core.shards.iter().all(|s| s.rooms == 0));
-}
-
-#[test]
-fn capabilities_reach_the_shard() {
-    let mut w = World::new(1);
-    let id = w.open();
-    let codec = json!({"mime_type":"video/VP8","clock_rate":90000,"channels":null,"parameters":{}});
-    let data = json!({"member_id":"ann","credential":SECRET,"capabilities":{"video_rx":[codec]}});
-    w.command(id, "r1", json!({"command":"JoinRoom","data":data}));
-    let Some(SignallingOutput::Shard {
-        command: ShardCommand::Join { capabilities, .. },
-        ..
-    }) = w.core.poll_output()
-    else {
-        panic!("no join");
-    };
-    assert_ne!(capabilities, Capabilities::default());
-    assert_eq!(capabilities.video_rx[0].mime_type, "video/VP8");
 }

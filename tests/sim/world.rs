@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use colchis::bus::client::{CloseReason, Command, Event, RpcSettings};
 use colchis::bus::shard::{ShardCommand, ShardEvent};
-use colchis::bus::spec::{MemberSpec, P2pPolicy, PlaySpec, PublishSpec, RoomSpec};
+use colchis::bus::spec::{MemberSpec, PublishSpec, RoomSpec};
 use colchis::id::{EndpointId, MemberId, RoomId, SessionId};
 use colchis::metrics::{ShardCounters, ShardSnapshot};
 use colchis::shard::Shard;
@@ -494,6 +494,7 @@ impl World {
                 );
             }
             ShardEvent::RoomClosed { .. } => self.rooms_closed += 1,
+            ShardEvent::Media(_) => {}
             ShardEvent::Restarted(_) => {
                 self.live.clear();
                 self.push(self.now, Happening::Command(Box::new(ShardCommand::Resume)));
@@ -566,13 +567,11 @@ impl World {
 
 fn room_spec(number: u16, device_only: bool) -> RoomSpec {
     let camera = EndpointId::new("camera").expect("an id");
+    let rpc = RpcSettings {
+        idle_timeout_ms: 10_000,
+        ping_interval_ms: 3_000,
+    };
     let member = MemberSpec {
-        credential: String::new(),
-        rpc: RpcSettings {
-            idle_timeout_ms: 10_000,
-            ping_interval_ms: 3_000,
-        },
-        reconnect_timeout_ms: 10_000,
         publish: BTreeMap::from([(
             camera,
             PublishSpec {
@@ -580,15 +579,10 @@ fn room_spec(number: u16, device_only: bool) -> RoomSpec {
                 ..PublishSpec::default()
             },
         )]),
-        play: PlaySpec::Everyone,
-        ice_servers: Vec::new(),
-        force_relay: false,
+        ..MemberSpec::new("", rpc, 10_000)
     };
     RoomSpec {
-        id: RoomId::new(&format!("r{number}")).expect("an id"),
-        p2p: P2pPolicy::Never,
-        p2p_max_members: 2,
         open: Some(Arc::new(member)),
-        members: BTreeMap::new(),
+        ..RoomSpec::new(RoomId::new(&format!("r{number}")).expect("an id"))
     }
 }

@@ -1,28 +1,58 @@
-//! The elements as they are written. Unknown keys are refused.
+//! The elements as they are written, in files and over the Control API. Unknown keys are refused.
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
-/// A room.
-#[derive(Debug, Deserialize)]
+/// The element at the root.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "kind")]
+pub enum RootElement {
+    /// A conference.
+    Room(RoomElement),
+}
+
+/// A conference.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RoomElement {
-    /// `Room`
-    pub kind: String,
-    /// Its id.
+    /// Its id; over the API the path says it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub id: String,
     /// Whether members are connected with each other; else as its publish endpoints say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub p2p: Option<P2p>,
     /// Members that are connected with each other at most, where `p2p` is `IfPossible`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub p2p_max_members: Option<usize>,
-    /// Its members.
+    /// Codecs of its media, most preferred first; else those of the configuration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub codecs: Option<Vec<Codec>>,
+    /// What it may use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<RoomLimits>,
+    /// The room is removed when nobody has been in it for this long, e.g. `10m`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl_empty: Option<String>,
+    /// The room is closed and removed this long after its first member came, e.g. `4h`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_duration: Option<String>,
+    /// Its members and hubs.
     #[serde(default)]
-    pub spec: Pipeline<Member>,
+    pub spec: Pipeline<RoomChild>,
+}
+
+/// What a room may use.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RoomLimits {
+    /// Members at a time.
+    pub members: Option<usize>,
 }
 
 /// Named children.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Pipeline<T> {
     /// By id.
@@ -38,32 +68,57 @@ impl<T> Default for Pipeline<T> {
     }
 }
 
-/// A member.
-#[derive(Debug, Deserialize)]
+/// What a room is made of.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "kind")]
+pub enum RoomChild {
+    /// Somebody who may join.
+    Member(Member),
+    /// Where endpoints publish to and play from without knowing of each other.
+    Hub(Hub),
+}
+
+/// A meeting point: what is published to it is played by everybody who plays it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Hub {}
+
+/// Somebody who may join.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Member {
-    /// `Member`
-    pub kind: String,
-    /// Its secret.
+    /// Its secret. Over the API a random one is made where this is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credentials: Option<Credentials>,
-    /// e.g. `10s`
+    /// Asked before the member comes in, `https://`, `http://` or `grpc://`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_join: Option<String>,
+    /// Told when the member is out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_leave: Option<String>,
+    /// A silent client is lost after this time, e.g. `10s`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idle_timeout: Option<String>,
-    /// e.g. `10s`
+    /// A lost client may come back for this long, e.g. `10s`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reconnect_timeout: Option<String>,
-    /// e.g. `3s`
+    /// Time between two pings, e.g. `3s`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ping_interval: Option<String>,
     /// Its endpoints.
     #[serde(default)]
     pub spec: Pipeline<Endpoint>,
 }
 
-/// A secret.
-#[derive(Deserialize)]
+/// A secret: one of the two.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Credentials {
-    /// As the client shows it.
+    /// As the client shows it; empty: nothing has to be shown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plain: Option<String>,
-    /// Its Argon2 hash.
+    /// Its Argon2 hash, as a PHC string.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hash: Option<String>,
 }
 
@@ -74,7 +129,7 @@ impl std::fmt::Debug for Credentials {
 }
 
 /// What a member sends or receives.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "kind", deny_unknown_fields)]
 pub enum Endpoint {
     /// Sends.
@@ -91,32 +146,53 @@ pub enum Endpoint {
 }
 
 /// A publish endpoint.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Publish {
     /// Mesh or SFU. All endpoints of a room say the same, or nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub p2p: Option<P2p>,
+    /// The hub of the room it publishes to, by its id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hub: Option<String>,
     /// Clients use relays only.
+    #[serde(skip_serializing_if = "is_false")]
     pub force_relay: bool,
     /// Audio tracks.
     pub audio_settings: Settings,
     /// Video tracks.
     pub video_settings: Settings,
+    /// Told when its media starts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub on_start: Option<String>,
+    /// Told when its media stops.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub on_stop: Option<String>,
 }
 
 /// A play endpoint.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Play {
-    /// `local://room/member/endpoint`
+    /// `local://room/member/endpoint`, or `local://room/hub`.
     pub src: String,
     /// Clients use relays only.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_false")]
     pub force_relay: bool,
+    /// Told when its media starts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_start: Option<String>,
+    /// Told when its media stops.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_stop: Option<String>,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// Settings of one kind of media.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
     /// Whether it may, must or must not be sent.
@@ -124,7 +200,7 @@ pub struct Settings {
 }
 
 /// Mesh or SFU.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub enum P2p {
     /// SFU.
     #[default]
@@ -136,7 +212,7 @@ pub enum P2p {
 }
 
 /// Whether a kind of media may, must or must not be sent.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub enum Policy {
     /// May.
     #[default]
@@ -148,6 +224,25 @@ pub enum Policy {
     /// Must not.
     #[serde(alias = "DISABLED")]
     Disabled,
+}
+
+/// A codec, as in `media.codecs` of the configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub enum Codec {
+    /// RFC 7587
+    #[serde(rename = "opus")]
+    Opus,
+    /// RFC 7741
+    #[serde(rename = "VP8")]
+    Vp8,
+    /// RFC 9628
+    #[serde(rename = "VP9")]
+    Vp9,
+    /// RFC 6184
+    H264,
+    /// AV1 RTP payload specification
+    #[serde(rename = "AV1")]
+    Av1,
 }
 
 /// `500ms`, `10s`, `2m` or `1h` in milliseconds.

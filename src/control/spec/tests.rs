@@ -1,6 +1,8 @@
 //! Specs as they are written, right and wrong.
 
 use super::*;
+use crate::bus::spec::{Credential, P2pPolicy, PlaySpec, PublishPolicy, RoomSpec};
+use crate::id::MemberId;
 
 const CALL: &str = "
 kind: Room
@@ -26,6 +28,11 @@ spec:
             spec: { src: local://call/ann/publish }
 ";
 
+fn spec(book: &SpecBook) -> &RoomSpec {
+    let (_, room) = book.rooms().next().unwrap();
+    &room.compiled.spec
+}
+
 fn add(format: Format, text: &str) -> Result<SpecBook, SpecError> {
     let mut book = SpecBook::default();
     book.add("call.yaml", format, text, &Timeouts::default())?;
@@ -35,10 +42,10 @@ fn add(format: Format, text: &str) -> Result<SpecBook, SpecError> {
 #[test]
 fn a_room_of_two() {
     let book = add(Format::Yaml, CALL).unwrap();
-    let room = book.room_spec(&RoomId::new("call").unwrap()).unwrap();
+    let room = spec(&book);
     let ann = &room.members[&MemberId::new("ann").unwrap()];
     let bob = &room.members[&MemberId::new("bob").unwrap()];
-    assert_eq!(ann.credential, "secret-a");
+    assert_eq!(ann.credential, Credential::Plain("secret-a".into()));
     assert_eq!(ann.rpc.idle_timeout_ms, 20_000);
     let publish = ann.publish.values().next().unwrap();
     assert_eq!(publish.video, PublishPolicy::Required);
@@ -69,7 +76,7 @@ fn a_mesh_is_said_by_the_room_or_by_its_endpoints() {
         ),
     ] {
         let book = add(Format::Yaml, &text).unwrap();
-        let room = book.room_spec(&RoomId::new("call").unwrap()).unwrap();
+        let room = spec(&book);
         assert_eq!(room.p2p, want);
     }
 }
@@ -91,13 +98,10 @@ kind = "WebRtcPublishEndpoint"
 #[test]
 fn faults_name_file_element_and_cure() {
     let cases = [
-        (
-            CALL.replace("kind: Room", "kind: Hall"),
-            "call.yaml: call: kind is \"Hall\"",
-        ),
+        (CALL.replace("kind: Room", "kind: Hall"), "call.yaml: -: "),
         (
             CALL.replace("{ plain: secret-b }", "{ hash: x }"),
-            "call/bob: credentials.hash",
+            "call/bob: credentials.hash: no PHC string",
         ),
         (
             CALL.replace("      credentials: { plain: secret-b }\n", ""),

@@ -28,9 +28,11 @@ type Wanted = Vec<(Side, Source, bool)>;
 impl Room {
     /// Members it may have: a mesh costs each of them a connection with each other one.
     pub(super) fn members_max(&self, config: &RoomConfig) -> usize {
+        let asked = self.spec.members_max.unwrap_or(config.members_max);
+        let most = asked.min(config.members_max);
         match self.spec.p2p {
-            P2pPolicy::Always => config.members_max.min(MESH_MEMBERS_MAX),
-            P2pPolicy::Never | P2pPolicy::IfPossible => config.members_max,
+            P2pPolicy::Always => most.min(MESH_MEMBERS_MAX),
+            P2pPolicy::Never | P2pPolicy::IfPossible => most,
         }
     }
 
@@ -84,7 +86,7 @@ impl Room {
         let of = |side, sender_id: &MemberId, sender: &Member, receiver: &Member| -> Wanted {
             let sources = sender.sources().into_iter();
             sources
-                .filter(|(source, _)| receiver.plays(sender_id, &source.endpoint))
+                .filter(|(source, _)| receiver.plays(sender_id, &sender.spec, &source.endpoint))
                 .map(|(source, required)| (side, source, required))
                 .collect()
         };

@@ -14,7 +14,7 @@ use crate::bus::client::{
     MediaDirection, NegotiationRole, PeerUpdate, RoomState, RpcSettings, Track, TrackPatchCommand,
 };
 use crate::bus::shard::ShardEvent;
-use crate::bus::spec::{MemberSpec, P2P_MAX_MEMBERS, P2pPolicy, PlaySpec, PublishSpec, RoomSpec};
+use crate::bus::spec::{MemberSpec, P2pPolicy, PublishSpec, RoomSpec};
 use crate::id::{EndpointId, MemberId, PeerId, RoomId, SessionId, ShardId, TrackId};
 use crate::limits::{
     DTLS_HANDSHAKES_PER_S, ICE_CANDIDATES_MAX, MEMBERS_PER_ROOM_MAX, MESH_MEMBERS_MAX,
@@ -42,24 +42,19 @@ fn spec() -> Arc<RoomSpec> {
 }
 
 fn spec_of(p2p: P2pPolicy) -> Arc<RoomSpec> {
+    let rpc = RpcSettings {
+        idle_timeout_ms: 10_000,
+        ping_interval_ms: 3_000,
+    };
     let member = MemberSpec {
-        credential: String::new(),
-        rpc: RpcSettings {
-            idle_timeout_ms: 10_000,
-            ping_interval_ms: 3_000,
-        },
-        reconnect_timeout_ms: 10_000,
         publish: BTreeMap::from([(EndpointId::new("camera").unwrap(), PublishSpec::default())]),
-        play: PlaySpec::Everyone,
-        ice_servers: Vec::new(),
         force_relay: true,
+        ..MemberSpec::new("", rpc, 10_000)
     };
     Arc::new(RoomSpec {
-        id: RoomId::new("mesh").unwrap(),
         p2p,
-        p2p_max_members: P2P_MAX_MEMBERS,
         open: Some(Arc::new(member)),
-        members: BTreeMap::new(),
+        ..RoomSpec::new(RoomId::new("mesh").unwrap())
     })
 }
 

@@ -1,0 +1,98 @@
+//! A room is given another spec while people are in it: who may stay, what they may send and receive, how they are connected.
+//!
+//! Everything that can go on goes on: tracks that both specs have keep their media, and a change between mesh and
+//! server makes the new connections first. Only a change of `force_relay` costs a member its connections.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::bus::client::CloseReason;
+use crate::bus::spec::RoomSpec;
+use crate::id::{MemberId, TrackId};
+use crate::room::model::{SendTrack, Source};
+use crate::room::{Context, Room};
+
+impl Room {
+    /// Takes another spec in. Members that it does not have are out.
+    pub fn configure(&mut self, spec: &Arc<RoomSpec>, cx: &mut Context<'_>) {
+        let out: Vec<MemberId> = self
+            .members
+            .keys()
+            .filter(|id| spec.member(id).is_none())
+            .cloned()
+            .collect();
+        for id in out {
+            self.put_out(&id, CloseReason::Evicted, cx);
+        }
+        self.spec = Arc::clone(spec);
+        let ids: Vec<MemberId> = self.members.keys().cloned().collect();
+        for id in ids {
+            let Some(member_spec) = spec.member(&id).cloned() else {
+                continue;
+            };
+            let Some(member) = self.members.get_mut(&id) else {
+                continue;
+            };
+            let relay = member.spec.force_relay != member_spec.force_relay;
+            member.spec = member_spec;
+            if relay {
+                self.drop_peer(&id, cx);
+                self.drop_unknown_pairs(&id, |_| false, cx);
+            }
+        }
+        self.refresh(cx);
+    }
+
+    /// Brings the send tracks of a member's peer in line with its publish endpoints.
+    pub(super) fn update_send_tracks(&mut self, id: &MemberId, cx: &mut Context<'_>) {
+        let Some(member) = self.members.get_mut(id) else {
+            return;
+        };
+        let wanted = member.sources();
+        let Some(peer) = member.peer.as_mut() else {
+            return;
+        };
+        let gone: Vec<TrackId> = peer
+            .sends
+            .iter()
+            .filter(|(_, send)| !wanted.iter().any(|(source, _)| source == &send.source))
+            .map(|(id, _)| *id)
+            .collect();
+        for track in gone {
+            let Some(send) = peer.sends.remove(&track) else {
+                continue;
+            };
+            peer.changed.remove(&track);
+            peer.echo.remove(&track);
+            if send.told.is_some() {
+                peer.removed.push(track);
+            }
+            if let Some(up) = send.up {
+                cx.machine.remove_up(up);
+            }
+        }
+        let mut has: BTreeSet<Source> = BTreeSet::new();
+        for (track, send) in &mut peer.sends {
+            has.insert(send.source.clone());
+            let required = wanted
+                .iter()
+                .any(|(source, required)| *required && source == &send.source);
+            // What must be sent is not off.
+            if required && !send.enabled {
+                send.enabled = true;
+                peer.changed.insert(*track);
+            }
+            send.required = required;
+        }
+        let new: Vec<(Source, bool)> = wanted
+            .into_iter()
+            .filter(|(source, _)| !has.contains(source))
+            .collect();
+        for (source, required) in new {
+            let track = self.next_track_id();
+            if let Some(peer) = self.members.get_mut(id).and_then(|m| m.peer.as_mut()) {
+                peer.sends.insert(track, SendTrack::new(source, required));
+            }
+        }
+    }
+}
