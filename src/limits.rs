@@ -214,6 +214,8 @@ pub const CALLBACK_ROOMS_MAX: usize = 16_384;
 /// Questions and notices on their way to the control thread. Full: a join is refused as `Evicted`, a notice is lost, and
 /// logged.
 pub const CONTROL_NOTICES_MAX: usize = 65_536;
+/// Requests for the figures of a room that wait. More: `overloaded`.
+pub const STATS_REQUESTS_MAX: usize = 256;
 /// Rooms that are declared at a time. More: `limit_reached`.
 pub const DECLARED_ROOMS_MAX: usize = 100_000;
 /// Endpoints of one member. More: `limit_reached`.

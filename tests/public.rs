@@ -167,6 +167,7 @@ async fn stand_in(commands: MovableInbox<ShardCommand>, events: EventLink) {
                 ShardCommand::Lost { .. }
                 | ShardCommand::Leave { .. }
                 | ShardCommand::Configure { .. }
+                | ShardCommand::Stats { .. }
                 | ShardCommand::Resume
                 | ShardCommand::Report => {}
             }

@@ -1,9 +1,13 @@
 //! What crosses between the signalling core and the control thread, as plain data.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use serde::Serialize;
+use utoipa::ToSchema;
+
 use crate::bus::spec::MemberSpec;
-use crate::id::{EndpointId, MemberId, RoomId};
+use crate::id::{EndpointId, MemberId, RoomId, ShardId};
 
 /// Names a question until it is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -75,7 +79,7 @@ pub enum LeaveReason {
 }
 
 /// Signalling → control: what has happened.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Notice {
     /// A member is out. Not for one that the Control API has taken out.
     Left {
@@ -92,6 +96,13 @@ pub enum Notice {
     Empty(RoomId),
     /// Media of an endpoint has started or stopped.
     Media(MediaNotice),
+    /// Answer to a question for the figures of a room; `None`: nobody is in it.
+    Stats {
+        /// Names the question.
+        ticket: Ticket,
+        /// The figures.
+        stats: Option<Box<RoomStats>>,
+    },
 }
 
 /// Media of an endpoint has started or stopped, as the server sees it.
@@ -120,4 +131,76 @@ pub enum MediaChange {
     NoMedia,
     /// The endpoint or its member is gone.
     Removed,
+}
+
+/// How a room does, as its shard sees it.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct RoomStats {
+    /// The shard that carries it; `null`: nobody is in it.
+    #[schema(value_type = Option<u16>)]
+    pub shard: Option<ShardId>,
+    /// Whether members are connected with each other: then the server sees no media.
+    pub mesh: bool,
+    /// Who is in.
+    #[schema(value_type = BTreeMap<String, MemberStats>)]
+    pub members: BTreeMap<MemberId, MemberStats>,
+}
+
+impl RoomStats {
+    /// Of a room that nobody is in.
+    pub fn empty() -> Self {
+        Self {
+            shard: None,
+            mesh: false,
+            members: BTreeMap::new(),
+        }
+    }
+}
+
+/// How a member does.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct MemberStats {
+    /// Its client is there; else it is lost and may come back.
+    pub present: bool,
+    /// Its media transport is connected; `null`: it has none.
+    pub connected: Option<bool>,
+    /// Round trip to it, ms.
+    pub round_trip_ms: Option<f64>,
+    /// How well it sends, 1 to 4.
+    pub quality_up: Option<u8>,
+    /// How well it receives, 1 to 4.
+    pub quality_down: Option<u8>,
+    /// What it sends.
+    pub sends: Vec<TrackStats>,
+    /// What it receives.
+    pub receives: Vec<TrackStats>,
+}
+
+/// A track with media state.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct TrackStats {
+    /// Who sends it.
+    #[schema(value_type = String)]
+    pub publisher: MemberId,
+    /// Its publish endpoint.
+    #[schema(value_type = String)]
+    pub endpoint: EndpointId,
+    /// Video, else audio.
+    pub video: bool,
+    /// From a screen, else from a device.
+    pub display: bool,
+    /// Whether it is to flow.
+    pub enabled: bool,
+    /// Whether its publisher has muted it.
+    pub muted: bool,
+    /// Bits of the last second.
+    pub bits_per_s: u64,
+    /// Packets, retransmissions not counted.
+    pub packets: u64,
+    /// Of them lost on the way to the server, or as the receiver reports.
+    pub lost: u64,
+    /// Jitter, ms.
+    pub jitter_ms: f64,
+    /// Width and height in pixels, where the codec shows them; sent tracks only.
+    pub size: Option<(u16, u16)>,
 }

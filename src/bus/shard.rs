@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::bus::client::{Capabilities, CloseReason, Command, Event};
-use crate::bus::control::MediaNotice;
+use crate::bus::control::{MediaNotice, RoomStats, Ticket};
 use crate::bus::spec::RoomSpec;
 use crate::id::{MemberId, RoomId, SessionId, ShardId};
 use crate::metrics::ShardSnapshot;
@@ -60,6 +60,13 @@ pub enum ShardCommand {
         /// What it is to be.
         spec: Arc<RoomSpec>,
     },
+    /// Say how a room does.
+    Stats {
+        /// Names the question.
+        ticket: Ticket,
+        /// The room.
+        room: RoomId,
+    },
     /// Signalling has heard `Restarted`: commands count again.
     Resume,
     /// Signalling has started anew and knows nothing: say which rooms there are, and take every session for lost.
@@ -102,6 +109,13 @@ pub enum ShardEvent {
     Reported(ShardId),
     /// Media of an endpoint has started or stopped; for endpoints that ask for it.
     Media(MediaNotice),
+    /// Answer to `Stats`; `None`: there is no such room.
+    Stats {
+        /// Names the question.
+        ticket: Ticket,
+        /// How it does.
+        stats: Option<Box<RoomStats>>,
+    },
     /// Counters and load, once a second.
     Snapshot(Box<ShardSnapshot>),
     /// Answer to `Shutdown`.

@@ -29,7 +29,7 @@ use super::ws::{Conversation, Outbox};
 use crate::bus::control::{Answer, Notice, Question, Ticket};
 use crate::bus::shard::ShardEvent;
 use crate::control::store::Change;
-use crate::id::{SessionId, ShardId};
+use crate::id::{RoomId, SessionId, ShardId};
 use crate::io::runtime::EXIT_SOFTWARE;
 use crate::limits::{
     CONNECTIONS_MAX, HTTP_HANDSHAKE_MS, RESTARTS_MAX, RESTARTS_PERIOD_S, WS_CLOSE_MS,
@@ -68,6 +68,13 @@ pub enum SignallingRequest {
         ticket: Ticket,
         /// The answer.
         answer: Answer,
+    },
+    /// Say how a room does, by [`Notice::Stats`].
+    Stats {
+        /// Names the question.
+        ticket: Ticket,
+        /// The room.
+        room: RoomId,
     },
     /// Let no new members in, or let them in again.
     Drain(bool),
@@ -284,6 +291,9 @@ impl Hub {
             }
             SignallingRequest::Answer { ticket, answer } => {
                 self.act(|core, now| core.handle_answer(now, ticket, answer));
+            }
+            SignallingRequest::Stats { ticket, room } => {
+                self.act(|core, now| core.handle_stats(now, ticket, room));
             }
             SignallingRequest::Drain(draining) => {
                 self.act(|core, _| core.handle_drain(draining));

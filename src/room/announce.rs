@@ -6,7 +6,7 @@
 use crate::bus::client::{ConnectionMode, Event, IceServer, NegotiationRole, PeerUpdate, Track};
 use crate::id::MemberId;
 use crate::room::describe::{full_patch, patch};
-use crate::room::model::{Peer, Phase};
+use crate::room::model::{Peer, Phase, SendTrack};
 use crate::room::negotiation::NegotiationError;
 use crate::room::{Context, Room};
 
@@ -39,6 +39,9 @@ impl Room {
         };
         let event = if peer.announced {
             update_event(peer)
+        } else if peer.sends.is_empty() && peer.recvs.is_empty() {
+            // Whatever it had has been taken away before its client heard of it.
+            return;
         } else {
             let ice_servers = cx.ice_servers(id, &member.spec);
             created_event(peer, ice_servers, member.spec.force_relay).map(Some)
@@ -81,6 +84,15 @@ fn update_event(peer: &mut Peer) -> Result<Option<Event>, NegotiationError> {
     let mut negotiation_role = None;
     if peer.phase == Phase::Stable && peer.needs_negotiation() {
         updates.extend(peer.removed.drain(..).map(PeerUpdate::Removed));
+        if peer.negotiation.is_blank() && peer.sends.is_empty() && peer.recvs.is_empty() {
+            // All its tracks went before the first was negotiated.
+            peer.renegotiate = false;
+            return Ok((!updates.is_empty()).then(|| Event::PeerUpdated {
+                peer_id: peer.id,
+                updates,
+                negotiation_role: None,
+            }));
+        }
         if peer.restart_ice {
             updates.push(PeerUpdate::IceRestart);
         }
@@ -104,12 +116,17 @@ fn update_event(peer: &mut Peer) -> Result<Option<Event>, NegotiationError> {
 /// Starts a negotiation: decides who offers, and makes the offer if it is ours.
 pub(super) fn open_negotiation(peer: &mut Peer) -> Result<NegotiationRole, NegotiationError> {
     let gains_send = peer.sends.values().any(|t| t.told.is_none());
-    let wanted = peer.wanted_tracks();
-    peer.negotiation.set_wanted(wanted);
-    // New recv tracks are offered by us, on m-sections of our choice: a client asked for an offer may put them onto
-    // transceivers that carry others already. Codecs have their turn in the next round.
     let gains_recv = peer.recvs.values().any(|t| t.told.is_none());
-    let client_offers = gains_send || (peer.renegotiate && !gains_recv);
+    // New recv tracks are offered by us, on m-sections of our choice: a client asked for an offer may put them onto
+    // transceivers that carry others already, and their media would outrun our answer. New send tracks and codecs have
+    // their turn in the next round; only in the very first one nothing flows yet.
+    let first = peer.negotiation.local_sdp().is_none();
+    let client_offers = (gains_send && (first || !gains_recv)) || (peer.renegotiate && !gains_recv);
+    let wanted = match client_offers {
+        true => peer.wanted_tracks(),
+        false => peer.wanted_without_new_sends(),
+    };
+    peer.negotiation.set_wanted(wanted);
     if client_offers {
         peer.renegotiate = false;
     }
@@ -123,10 +140,12 @@ pub(super) fn open_negotiation(peer: &mut Peer) -> Result<NegotiationRole, Negot
     Ok(NegotiationRole::Answerer(offer))
 }
 
-/// Tracks the client does not know yet, marked as told.
+/// Tracks of this round the client does not know yet, marked as told.
 fn describe_unannounced(peer: &mut Peer) -> Vec<Track> {
     let mut out = Vec::new();
-    for (id, track) in peer.sends.iter_mut().filter(|(_, t)| t.told.is_none()) {
+    let sends = peer.phase == Phase::AwaitsOffer;
+    let new = |t: &SendTrack| sends && t.told.is_none();
+    for (id, track) in peer.sends.iter_mut().filter(|(_, t)| new(t)) {
         track.told = Some(track.truth());
         let mid = peer.negotiation.mid_of(*id).map(str::to_owned);
         out.push(track.describe(*id, mid));

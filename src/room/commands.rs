@@ -95,6 +95,7 @@ impl Room {
         let Some(member) = self.members.remove(id) else {
             return false;
         };
+        self.unwatch_member(id, cx);
         if let Some(session) = member.session {
             let event = Event::RoomLeft {
                 close_reason: reason,

@@ -15,7 +15,9 @@ pub mod negotiation;
 mod quality;
 mod reconcile;
 pub mod slab;
+mod stats;
 mod synchronize;
+mod watch;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -27,8 +29,8 @@ use crate::bus::client::{CloseReason, Event, IceServer};
 use crate::bus::shard::ShardEvent;
 use crate::bus::spec::{MemberSpec, RoomSpec};
 use crate::id::{
-    DownTrackKey, MemberId, PeerId, RoomId, SessionId, ShardId, Ssrc, TrackId, TransportKey,
-    UpTrackKey,
+    DownTrackKey, EndpointId, MemberId, PeerId, RoomId, SessionId, ShardId, Ssrc, TrackId,
+    TransportKey, UpTrackKey,
 };
 use crate::limits::USED_SSRCS_MAX;
 use crate::metrics::ShardCounters;
@@ -187,6 +189,8 @@ pub struct Room {
     switch: Option<Switch>,
     /// Members whose negotiation cannot go on; closed at the end of the turn.
     failed: Vec<MemberId>,
+    /// Endpoints whose media is watched for starts and stops.
+    watched: BTreeMap<(MemberId, EndpointId, bool), watch::Watched>,
 }
 
 impl Room {
@@ -203,6 +207,7 @@ impl Room {
             mesh: false,
             switch: None,
             failed: Vec::new(),
+            watched: BTreeMap::new(),
         }
     }
 

@@ -167,6 +167,13 @@ impl Peer {
         sends.chain(recvs).collect()
     }
 
+    /// The same without send tracks that the client does not know yet: they wait for a round in which it offers.
+    pub fn wanted_without_new_sends(&self) -> Vec<WantedTrack> {
+        let mut wanted = self.wanted_tracks();
+        wanted.retain(|t| self.sends.get(&t.id).is_none_or(|send| send.told.is_some()));
+        wanted
+    }
+
     /// Who has to describe what in the negotiation under way, for a client that is told again.
     pub fn running_role(&self) -> Option<NegotiationRole> {
         match self.phase {

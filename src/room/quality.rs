@@ -60,6 +60,12 @@ fn score(rtt: Duration, jitter: Duration, loss_percent: f64) -> ConnectionQualit
 }
 
 impl Quality {
+    /// What it sends and what it receives, 1 to 4.
+    pub fn scores(&self) -> (Option<u8>, Option<u8>) {
+        let number = |score: ConnectionQualityScore| score as u8 + 1;
+        (self.up.map(number), self.down.map(number))
+    }
+
     /// What goes from the member of `self` to the member of `to`.
     fn towards(&self, to: &Quality) -> Option<ConnectionQualityScore> {
         Some(self.up?.min(to.down?))

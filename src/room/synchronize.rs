@@ -150,8 +150,9 @@ fn describe_state(
 
 fn senders(peer: &mut Peer, running: bool) -> BTreeMap<crate::id::TrackId, SenderState> {
     let mut out = BTreeMap::new();
+    let offers = !running && peer.phase == Phase::AwaitsOffer;
     for (id, track) in &mut peer.sends {
-        if running && track.told.is_none() {
+        if track.told.is_none() && !offers {
             continue;
         }
         let truth = track.truth();

@@ -176,6 +176,10 @@ impl Shard {
                 self.with_room(now, tx, &room, |room, cx| room.configure(&spec, cx));
                 self.close_if_empty(&room);
             }
+            ShardCommand::Stats { ticket, room } => {
+                let stats = self.with_room(now, tx, &room, |room, cx| Box::new(room.stats(cx)));
+                self.events.push_back(ShardEvent::Stats { ticket, stats });
+            }
             ShardCommand::Shutdown => self.shutdown(now, tx),
         }
     }
@@ -420,7 +424,10 @@ impl Shard {
         self.measuring = ids.len() == share;
         self.measured = ids.last().cloned();
         for id in ids {
-            self.with_room(now, tx, &id, Room::measure);
+            self.with_room(now, tx, &id, |room, cx| {
+                room.measure(cx);
+                room.watch_media(cx);
+            });
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Signalling;
 use super::membership::Presence;
 use crate::bus::client::CloseReason;
-use crate::bus::control::LeaveReason;
+use crate::bus::control::{LeaveReason, Notice, Ticket};
 use crate::bus::shard::ShardCommand;
 use crate::bus::spec::RoomSpec;
 use crate::id::{MemberId, RoomId};
@@ -54,6 +54,17 @@ impl Signalling {
                 self.tell_left(&room, &member, LeaveReason::Kicked);
             }
             self.kick(now, &room, &member);
+        }
+    }
+
+    /// Asks the shard of a room how it does; the answer comes as a [`Notice`] with this ticket.
+    pub fn handle_stats(&mut self, now: Time, ticket: Ticket, room: RoomId) {
+        match self.rooms.get(&room).map(super::membership::Room::shard) {
+            Some(shard) => self.command_shard(now, shard, ShardCommand::Stats { ticket, room }),
+            None => self.tell(Notice::Stats {
+                ticket,
+                stats: None,
+            }),
         }
     }
 

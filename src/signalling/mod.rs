@@ -303,6 +303,7 @@ impl Signalling {
                 members,
             } => self.handle_present(now, shard, spec, members),
             ShardEvent::Media(notice) => self.tell(Notice::Media(notice)),
+            ShardEvent::Stats { ticket, stats } => self.tell(Notice::Stats { ticket, stats }),
             ShardEvent::Reported(shard) => {
                 self.reporting.remove(&shard);
             }

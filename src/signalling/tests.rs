@@ -55,6 +55,7 @@ pub(super) enum Seen {
     Resume(u16),
     Report(u16),
     Configure(u16),
+    Stats(u16),
     Asked(u64, Question),
     Told(Notice),
 }
@@ -98,6 +99,7 @@ impl World {
                     ShardCommand::Resume => Seen::Resume(shard.0),
                     ShardCommand::Report => Seen::Report(shard.0),
                     ShardCommand::Configure { .. } => Seen::Configure(shard.0),
+                    ShardCommand::Stats { .. } => Seen::Stats(shard.0),
                 },
                 SignallingOutput::Ask { ticket, question } => Seen::Asked(ticket.0, question),
                 SignallingOutput::Tell(notice) => Seen::Told(notice),

@@ -140,6 +140,8 @@ pub struct FakeClient {
     receiving: BTreeMap<u32, Receiving>,
     /// SSRCs of earlier descriptions of this peer.
     retired: BTreeSet<u32>,
+    /// SSRCs no longer sent, and since when: what is said about them may still be on its way.
+    stopped: BTreeMap<u32, Time>,
 }
 
 /// An m-section we send on.
@@ -223,6 +225,7 @@ impl FakeClient {
             sending: Vec::new(),
             receiving: BTreeMap::new(),
             retired: BTreeSet::new(),
+            stopped: BTreeMap::new(),
         }
     }
 
@@ -256,6 +259,7 @@ impl FakeClient {
         self.sending.clear();
         self.receiving.clear();
         self.retired.clear();
+        self.stopped.clear();
         self.epoch = self.epoch.wrapping_add(1);
     }
 
@@ -273,8 +277,20 @@ impl FakeClient {
         }
         if self.negotiations_seen != self.signal.negotiations {
             self.negotiations_seen = self.signal.negotiations;
+            let before: Vec<u32> = self.own_ssrcs().collect();
             self.learn(&remote);
+            let gone = before
+                .into_iter()
+                .filter(|ssrc| !self.own_ssrcs().any(|now| now == *ssrc));
+            let gone: Vec<(u32, Time)> = gone.map(|ssrc| (ssrc, now)).collect();
+            self.stopped.extend(gone);
         }
+    }
+
+    fn own_ssrcs(&self) -> impl Iterator<Item = u32> {
+        self.sending
+            .iter()
+            .flat_map(|s| std::iter::once(s.ssrc).chain(s.rtx_ssrc))
     }
 
     fn learn(&mut self, remote: &crate::support::sdp::RemoteSdp) {

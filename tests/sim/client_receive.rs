@@ -2,6 +2,9 @@
 
 use super::*;
 
+/// For how long feedback about a source that is not sent any more may still come.
+const STOPPED: Duration = Duration::from_secs(2);
+
 impl FakeClient {
     pub(super) fn handle_srtp(&mut self, now: Time, datagram: &mut [u8]) {
         let Some((_, open)) = &mut self.keys else {
@@ -22,7 +25,10 @@ impl FakeClient {
                 if let Some(fresh) = keys.and_then(|k| Inbound::new(k.profile, &k.remote)) {
                     *open = fresh;
                 }
-                return;
+                match open.open_rtp(datagram, header_len) {
+                    Ok(len) => len,
+                    Err(_) => return,
+                }
             }
             Err(reason) => {
                 return self
@@ -190,9 +196,11 @@ impl FakeClient {
             match packet {
                 Packet::SenderReport { ssrc, info, blocks } => {
                     self.sender_report(now, sent_at, ssrc, &info);
-                    self.judge_blocks(blocks.collect());
+                    self.judge_blocks(sent_at, blocks.collect());
                 }
-                Packet::ReceiverReport { blocks, .. } => self.judge_blocks(blocks.collect()),
+                Packet::ReceiverReport { blocks, .. } => {
+                    self.judge_blocks(sent_at, blocks.collect())
+                }
                 Packet::Nack(nack) => {
                     let lost: Vec<u16> = nack.sequences().collect();
                     self.retransmit(now, nack.media_ssrc, &lost, out);
@@ -235,17 +243,14 @@ impl FakeClient {
         }
     }
 
-    pub(super) fn judge_blocks(&mut self, blocks: Vec<ReportBlock>) {
+    pub(super) fn judge_blocks(&mut self, sent_at: Time, blocks: Vec<ReportBlock>) {
         for block in blocks {
             let Some(sending) = self
                 .sending
                 .iter()
                 .find(|s| s.ssrc == block.ssrc || s.rtx_ssrc == Some(block.ssrc))
             else {
-                self.faults.push(format!(
-                    "report about SSRC {:#x}, which is not ours",
-                    block.ssrc
-                ));
+                self.not_ours(sent_at, block.ssrc, "report");
                 continue;
             };
             self.tally.blocks += 1;
@@ -267,6 +272,18 @@ impl FakeClient {
         }
     }
 
+    /// Feedback about something we do not send: a fault, unless we have just stopped sending it.
+    fn not_ours(&mut self, at: Time, ssrc: u32, what: &str) {
+        let just_stopped = self
+            .stopped
+            .get(&ssrc)
+            .is_some_and(|since| at.since(*since) < STOPPED);
+        if !just_stopped {
+            self.faults
+                .push(format!("{what} about SSRC {ssrc:#x}, which is not ours"));
+        }
+    }
+
     pub(super) fn retransmit(
         &mut self,
         now: Time,
@@ -275,9 +292,7 @@ impl FakeClient {
         out: &mut Vec<Vec<u8>>,
     ) {
         let Some(sending) = self.sending.iter().find(|s| s.ssrc == ssrc).cloned() else {
-            return self
-                .faults
-                .push(format!("NACK for SSRC {ssrc:#x}, which is not ours"));
+            return self.not_ours(now, ssrc, "NACK");
         };
         self.tally.nacked += lost.len() as u64;
         for sequence in lost {
@@ -289,9 +304,7 @@ impl FakeClient {
 
     pub(super) fn key_frame(&mut self, sent_at: Time, ssrc: u32) {
         let Some(sending) = self.sending.iter().find(|s| s.ssrc == ssrc) else {
-            return self
-                .faults
-                .push(format!("key frame of SSRC {ssrc:#x}, which is not ours"));
+            return self.not_ours(sent_at, ssrc, "key frame");
         };
         self.tally.key_frames_asked += 1;
         if let Some(source) = self.sources.get_mut(&sending.mid) {

@@ -7,6 +7,7 @@ mod support;
 
 mod attack;
 mod client;
+mod configure;
 mod description;
 mod dtls;
 mod faults;

@@ -4,8 +4,10 @@
 //! may be left behind.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
+use colchis::bus::spec::{MemberSpec, PlaySpec, PublishPolicy, RoomSpec};
 use colchis::time::Time;
 use rand_core::RngCore;
 
@@ -114,8 +116,60 @@ fn act(world: &mut World) {
         14..=15 => crate::attack::spoof(world, seat),
         16 => crate::attack::replay(world, seat),
         17..=18 if world.seats[seat].evil => crate::attack::evil(world, seat),
+        19 => reconfigure(world, seat),
         _ => {}
     }
+}
+
+/// The room of `seat` is given another spec: less to send, nothing to receive, media that must be sent, or all of it.
+fn reconfigure(world: &mut World, seat: usize) {
+    let room = world.seats[seat].client.room;
+    let draw = world.rng.next_u32();
+    let policy = |n: u32| match n % 3 {
+        0 => PublishPolicy::Optional,
+        1 => PublishPolicy::Required,
+        _ => PublishPolicy::Disabled,
+    };
+    let whole = world.spec(room);
+    let mut member = MemberSpec::clone(
+        whole
+            .open
+            .as_ref()
+            .expect("rooms of the simulation are open"),
+    );
+    for publish in member.publish.values_mut() {
+        (publish.audio, publish.video) = (policy(draw / 2), policy(draw / 8));
+    }
+    if draw.is_multiple_of(8) {
+        member.play = PlaySpec::Only(BTreeMap::new());
+    } else {
+        member.play = PlaySpec::Everyone;
+    }
+    let spec = RoomSpec {
+        open: Some(Arc::new(member)),
+        ..RoomSpec::clone(&whole)
+    };
+    world.configure(room, spec);
+}
+
+/// The room is as it was in the beginning.
+fn restore(world: &mut World, room: u16) {
+    let whole = world.spec(room);
+    let mut member = MemberSpec::clone(
+        whole
+            .open
+            .as_ref()
+            .expect("rooms of the simulation are open"),
+    );
+    for publish in member.publish.values_mut() {
+        (publish.audio, publish.video) = Default::default();
+    }
+    member.play = PlaySpec::Everyone;
+    let spec = RoomSpec {
+        open: Some(Arc::new(member)),
+        ..RoomSpec::clone(&whole)
+    };
+    world.configure(room, spec);
 }
 
 /// The socket goes; the member comes back, with what it had or as a reloaded page.
@@ -163,6 +217,9 @@ fn patch(world: &mut World, seat: usize) {
 
 /// Everybody comes (back), enables everything, on good links; then all must hear and see all.
 fn calm(world: &mut World, end: Time) {
+    for room in 1..=world.rooms() {
+        restore(world, room);
+    }
     for seat in 0..world.seats.len() {
         world.seats[seat].up = Link::clean(10_000);
         world.seats[seat].down = Link::clean(15_000);

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use colchis::bus::client::{CloseReason, Command, Event, RpcSettings};
+use colchis::bus::control::MediaNotice;
 use colchis::bus::shard::{ShardCommand, ShardEvent};
 use colchis::bus::spec::{MemberSpec, PublishSpec, RoomSpec};
 use colchis::id::{EndpointId, MemberId, RoomId, SessionId};
@@ -104,6 +105,8 @@ pub struct World {
     pub steps: u64,
     /// Rooms the shard has closed.
     pub rooms_closed: u32,
+    /// What the shard has told of media that starts and stops.
+    pub media: Vec<(Time, MediaNotice)>,
     tx: TransmitQueue,
     queue: BinaryHeap<Reverse<Queued>>,
     order: u64,
@@ -138,6 +141,7 @@ impl World {
             hash: 0xCBF2_9CE4_8422_2325,
             steps: 0,
             rooms_closed: 0,
+            media: Vec::new(),
             tx: TransmitQueue::default(),
             queue: BinaryHeap::new(),
             order: 0,
@@ -193,6 +197,20 @@ impl World {
     /// Rooms there can be.
     pub fn rooms(&self) -> u16 {
         self.specs.len() as u16
+    }
+
+    /// The spec of room `room` (from 1).
+    pub fn spec(&self, room: u16) -> Arc<RoomSpec> {
+        Arc::clone(&self.specs[usize::from(room) - 1])
+    }
+
+    /// Gives room `room` (from 1) another spec, as the Control API would.
+    pub fn configure(&mut self, room: u16, spec: RoomSpec) {
+        let spec = Arc::new(spec);
+        self.specs[usize::from(room) - 1] = Arc::clone(&spec);
+        let id = spec.id.clone();
+        let configure = ShardCommand::Configure { room: id, spec };
+        self.push(self.now, Happening::Command(Box::new(configure)));
     }
 
     // --- what clients and the signalling core do ---------------------------------------------
@@ -369,7 +387,13 @@ impl World {
                     .handle_datagram(self.now, sent_at, bytes, &mut out);
                 self.send_from(seat, out);
             }
-            Happening::Command(command) => {
+            Happening::Command(mut command) => {
+                // Signalling sends a join with the spec of that moment, and never behind a newer one.
+                if let ShardCommand::Join { room, spec, .. } = command.as_mut()
+                    && let Some(now) = self.specs.iter().find(|s| s.id == *room)
+                {
+                    *spec = Arc::clone(now);
+                }
                 self.note_command(&command);
                 self.shard.handle_command(self.now, *command, &mut self.tx);
                 self.drain();
@@ -494,7 +518,8 @@ impl World {
                 );
             }
             ShardEvent::RoomClosed { .. } => self.rooms_closed += 1,
-            ShardEvent::Media(_) => {}
+            ShardEvent::Media(notice) => self.media.push((self.now, notice)),
+            ShardEvent::Stats { .. } => {}
             ShardEvent::Restarted(_) => {
                 self.live.clear();
                 self.push(self.now, Happening::Command(Box::new(ShardCommand::Resume)));

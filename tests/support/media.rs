@@ -448,9 +448,9 @@ fn compare(one: &Entry, other: &Entry, gap: u64) -> Result<(), String> {
     // may set the clock anew, within what nobody notices; picture ids then go on without a jump.
     let sent = other.mark.timestamp.wrapping_sub(one.mark.timestamp);
     let left_out = u64::from(other.mark.index - one.mark.index) > gap;
-    let paused = left_out || sent > if one.mark.video { 90_000 } else { 48_000 };
-    let got = other.timestamp.wrapping_sub(one.timestamp);
     let rate: u32 = if one.mark.video { 90_000 } else { 48_000 };
+    let paused = left_out || sent > rate / 2;
+    let got = other.timestamp.wrapping_sub(one.timestamp);
     let off = (got.wrapping_sub(sent) as i32).unsigned_abs();
     let forward = (got as i32) >= 0;
     if !forward || off > if paused { rate / 5 } else { 0 } {

@@ -20,6 +20,9 @@ use super::element::{
     self, Codec, Credentials, Endpoint, Member, P2p, Play, Policy, Publish, RoomChild, RoomElement,
 };
 
+/// What follows a room in the paths of the API.
+const RESERVED: &str = "stats";
+
 /// A checked room.
 #[derive(Debug, Clone)]
 pub struct Compiled {
@@ -82,6 +85,12 @@ impl Compiler<'_> {
         for (name, child) in &room.spec.pipeline {
             let element = format!("{}/{name}", room.id);
             let member_id = id(&element, MemberId::new(name))?;
+            if name == RESERVED {
+                return Err(error(
+                    &element,
+                    "the API itself uses this name; choose another",
+                ));
+            }
             if let RoomChild::Member(member) = child {
                 let spec = self.member(&element, room, member)?;
                 members.insert(member_id, Arc::new(spec));

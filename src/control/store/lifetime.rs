@@ -28,7 +28,7 @@ impl Store {
         let (id, empty) = match notice {
             Notice::Occupied(id) => (id, false),
             Notice::Empty(id) => (id, true),
-            Notice::Left { .. } | Notice::Media(_) => return,
+            Notice::Left { .. } | Notice::Media(_) | Notice::Stats { .. } => return,
         };
         self.unschedule(id);
         if let Some(room) = self.rooms.get_mut(id) {

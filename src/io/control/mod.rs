@@ -331,9 +331,12 @@ impl Conductor {
     }
 
     async fn take_notice(&self, notice: Notice) {
+        if let Notice::Stats { ticket, stats } = notice {
+            return self.plane.stats_answer(ticket, stats).await;
+        }
         self.plane.notice(&notice).await;
         let (fid, occasion, kind) = match notice {
-            Notice::Occupied(_) | Notice::Empty(_) => return,
+            Notice::Occupied(_) | Notice::Empty(_) | Notice::Stats { .. } => return,
             Notice::Left {
                 room,
                 member,

@@ -21,7 +21,7 @@ const PAGE: &str = include_str!("docs.html");
         rest::get_rooms, rest::create_room, rest::put_room, rest::get_room, rest::delete_room,
         rest::create_member, rest::put_member, rest::get_member, rest::delete_member,
         rest::create_endpoint, rest::put_endpoint, rest::get_endpoint, rest::delete_endpoint,
-        rest::start_drain, rest::stop_drain, health::shards, health::livez, health::readyz, health::metrics,
+        rest::room_stats, rest::start_drain, rest::stop_drain, health::shards, health::livez, health::readyz, health::metrics,
     ),
     components(schemas(ProblemBody)),
     modifiers(&Bearer),

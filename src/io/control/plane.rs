@@ -1,21 +1,24 @@
 //! The Control API without its clothes: requests go to the [`Store`], what changes goes to signalling, and only when it
 //! has taken effect there is the request answered. REST and gRPC are two ways in.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Mutex, MutexGuard, RwLock, oneshot};
 
-use crate::bus::control::Notice;
+use crate::bus::control::{Notice, RoomStats, Ticket};
 use crate::control::Control;
 use crate::control::error::{ControlError, ErrorCode};
 use crate::control::fid::Fid;
 use crate::control::spec::SpecBook;
 use crate::control::store::{Change, Element, FileChanges, Mode, Occasion, Outcome, Store};
+use crate::id::RoomId;
 use crate::io::channel::{SendError, Sender};
 use crate::io::clock::Clock;
 use crate::io::signalling::SignallingRequest;
+use crate::limits::STATS_REQUESTS_MAX;
 use crate::time::Time;
 
 /// How long a full channel to signalling is tried again, and the pause between two tries.
@@ -23,6 +26,10 @@ const SEND_TRIES: u32 = 100;
 const SEND_PAUSE: Duration = Duration::from_millis(5);
 /// How long signalling may take to let a change take effect before the request is answered in any case.
 const EFFECT: Duration = Duration::from_secs(2);
+
+fn overloaded(why: &str) -> ControlError {
+    ControlError::new(ErrorCode::Overloaded, "-", why)
+}
 
 /// A drain under way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +45,9 @@ pub(super) struct Plane {
     store: Mutex<Store>,
     signalling: Sender<SignallingRequest>,
     drain: Mutex<Option<Drain>>,
+    /// Requests for figures that wait.
+    asked: Mutex<HashMap<Ticket, oneshot::Sender<Option<Box<RoomStats>>>>>,
+    next_ticket: AtomicU64,
 }
 
 impl Plane {
@@ -53,6 +63,8 @@ impl Plane {
             store: Mutex::new(store),
             signalling,
             drain: Mutex::new(None),
+            asked: Mutex::new(HashMap::new()),
+            next_ticket: AtomicU64::new(0),
         })
     }
 
@@ -92,6 +104,53 @@ impl Plane {
     /// Where a callback goes.
     pub(super) async fn callback(&self, fid: &Fid, occasion: Occasion) -> Option<String> {
         self.store.lock().await.callback(fid, occasion)
+    }
+
+    /// How a declared room, or one made from a template, does. `None`: nobody is in it.
+    pub(super) async fn stats(
+        &self,
+        room: &RoomId,
+    ) -> Result<Option<Box<RoomStats>>, ControlError> {
+        let ticket = Ticket(self.next_ticket.fetch_add(1, Ordering::Relaxed));
+        let (answer, answered) = oneshot::channel();
+        let mut asked = self.asked.lock().await;
+        if asked.len() >= STATS_REQUESTS_MAX {
+            return Err(overloaded("too many requests for figures wait"));
+        }
+        asked.insert(ticket, answer);
+        drop(asked);
+        let request = SignallingRequest::Stats {
+            ticket,
+            room: room.clone(),
+        };
+        let sent = self.send(request).await;
+        let stats = match sent {
+            Ok(()) => tokio::time::timeout(EFFECT, answered)
+                .await
+                .ok()
+                .and_then(Result::ok)
+                .ok_or_else(|| overloaded("the shard of the room does not answer")),
+            Err(error) => Err(error),
+        };
+        self.asked.lock().await.remove(&ticket);
+        stats
+    }
+
+    /// The answer to a request for figures.
+    pub(super) async fn stats_answer(&self, ticket: Ticket, stats: Option<Box<RoomStats>>) {
+        if let Some(answer) = self.asked.lock().await.remove(&ticket) {
+            let _ = answer.send(stats);
+        }
+    }
+
+    /// Whether a room is declared.
+    pub(super) async fn is_declared(&self, room: &RoomId) -> bool {
+        let fid = Fid::Room(room.clone());
+        self.store
+            .lock()
+            .await
+            .get(&[fid])
+            .is_ok_and(|found| !found.is_empty())
     }
 
     /// Who is in which room.
@@ -147,9 +206,7 @@ impl Plane {
             }
             tokio::time::sleep(SEND_PAUSE).await;
         }
-        Err(ControlError::new(
-            ErrorCode::Overloaded,
-            "-",
+        Err(overloaded(
             "the signalling core takes no requests; nothing has changed, try again",
         ))
     }

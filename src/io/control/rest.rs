@@ -16,6 +16,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::auth::{self, Key};
 use super::plane::{Drain, Plane};
+use crate::bus::control::RoomStats;
 use crate::control::error::{ControlError, ErrorCode};
 use crate::control::fid::Fid;
 use crate::control::spec::element::{Endpoint, RoomChild, RootElement};
@@ -148,6 +149,7 @@ pub(super) fn router(plane: Arc<Plane>, key: Key) -> Router {
                 .get(get_endpoint)
                 .delete(delete_endpoint),
         )
+        .route("/v1/rooms/{room}/stats", get(room_stats))
         .route("/v1/drain", post(start_drain).delete(stop_drain))
         .layer(DefaultBodyLimit::max(CONTROL_REQUEST_BYTES_MAX))
         .layer(middleware::from_fn_with_state(key, auth::require))
@@ -412,6 +414,24 @@ pub(super) async fn delete_endpoint(
         &Fid::several(&room, Some(&member), Some(&endpoint))?,
     )
     .await
+}
+
+/// How a room does.
+#[utoipa::path(get, path = "/v1/rooms/{room}/stats", tag = "rooms",
+    params(("room" = String, Path, description = "its id")), responses(
+    (status = 200, body = RoomStats), (status = "default", body = ProblemBody)))]
+pub(super) async fn room_stats(State(plane): Shared, Path(room): Path<String>) -> Answer {
+    let fid = Fid::of(&room, None, None)?;
+    let room = fid.room();
+    match plane.stats(room).await? {
+        Some(stats) => Ok(Json(stats).into_response()),
+        None if plane.is_declared(room).await => Ok(Json(RoomStats::empty()).into_response()),
+        None => {
+            let message = "there is no such room";
+            let error = ControlError::new(ErrorCode::RoomNotFound, room.as_str(), message);
+            Err(error.into())
+        }
+    }
 }
 
 /// Let no new members in; those who are here may come back until the deadline.

@@ -179,6 +179,14 @@ impl Machine {
             .then(|| entry.track.stats(now, up.track.clock_rate()))
     }
 
+    /// What goes out on a subscription.
+    pub fn down_stats(&self, down: DownTrackKey, now: Time) -> Option<DownTrackStats> {
+        let entry = self.downs.get(down)?;
+        let up = entry.up.and_then(|up| self.ups.get(up));
+        let clock_rate = up.map_or(1, |up| up.track.clock_rate());
+        Some(entry.track.stats(now, clock_rate))
+    }
+
     /// Seconds since 1970 (for what expires outside: TURN credentials).
     pub fn unix_s(&self, now: Time) -> u64 {
         self.anchor.to_unix_s(now)

@@ -308,6 +308,12 @@ impl Negotiation {
         self.wanted = tracks.into_iter().map(|t| (t.id, t)).collect();
     }
 
+    /// Whether a description would have no section at all, which nobody can use: nothing is wanted, and nothing ever was
+    /// negotiated.
+    pub fn is_blank(&self) -> bool {
+        self.wanted.is_empty() && self.sections.is_empty()
+    }
+
     /// Who has to offer so that what is wanted becomes what is negotiated; `None` when they agree already.
     ///
     /// `None` also while the server's offer is unanswered: changes wait for its end.

@@ -1,0 +1,193 @@
+//! A room is given another spec while media flows: what stays goes on, what goes stops, and whoever asked is told.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use colchis::bus::control::MediaChange;
+use colchis::bus::spec::{MemberSpec, PlayEndpoint, PlaySource, PlaySpec, RoomSpec};
+use colchis::id::{EndpointId, MemberId};
+
+use crate::network::Link;
+use crate::support::sdp::Kind;
+use crate::world::World;
+
+fn pass(world: &mut World, ms: u64) {
+    world.run_until(world.now + Duration::from_millis(ms));
+}
+
+/// What members of the room are like at first.
+fn like() -> MemberSpec {
+    let world = World::new(11, 1, true);
+    MemberSpec::clone(world.spec(1).open.as_ref().expect("an open room"))
+}
+
+/// Two members in a room, media both ways.
+fn call() -> World {
+    let mut world = World::new(11, 1, true);
+    let clean = Link::clean(5_000);
+    for _ in 0..2 {
+        let seat = world.seat(1, clean, clean);
+        world.join(seat);
+    }
+    pass(&mut world, 4_000);
+    assert!(received(&world, 0) > 20 && received(&world, 1) > 20);
+    world
+}
+
+/// Media packets of the present streams.
+fn received(world: &World, seat: usize) -> u64 {
+    let streams = world.seats[seat].client.current_streams();
+    streams.map(|s| s.sink.received).sum()
+}
+
+fn name(world: &World, seat: usize) -> MemberId {
+    MemberId::new(&world.seats[seat].client.signal.member).unwrap()
+}
+
+/// The room's spec with these members.
+fn spec(world: &World, members: &[(usize, &dyn Fn(&mut MemberSpec))]) -> RoomSpec {
+    let members = members.iter().map(|(seat, change)| {
+        let mut member = like();
+        change(&mut member);
+        (name(world, *seat), Arc::new(member))
+    });
+    RoomSpec {
+        open: None,
+        members: members.collect(),
+        ..RoomSpec::clone(&world.spec(1))
+    }
+}
+
+#[test]
+fn what_is_played_no_more_stops_and_the_rest_goes_on() {
+    let mut world = call();
+    let handshakes = world.seats[0].client.tally.handshakes;
+    let deaf = spec(
+        &world,
+        &[
+            (0, &|_| {}),
+            (1, &|m| m.play = PlaySpec::Only(BTreeMap::new())),
+        ],
+    );
+    world.configure(1, deaf);
+    pass(&mut world, 1_000);
+    let tracks = &world.seats[1].client.signal.tracks;
+    assert!(
+        tracks.values().all(|t| t.send),
+        "it receives nothing: {tracks:?}"
+    );
+    let before = received(&world, 0);
+    pass(&mut world, 1_000);
+    assert!(received(&world, 0) > before + 20, "the other one goes on");
+    assert_eq!(received(&world, 1), 0);
+    // And everything as it was.
+    let again = spec(
+        &world,
+        &[(0, &|_| {}), (1, &|m| m.play = PlaySpec::Everyone)],
+    );
+    world.configure(1, again);
+    pass(&mut world, 2_000);
+    assert!(received(&world, 1) > 20, "it receives again");
+    assert_eq!(
+        world.seats[0].client.tally.handshakes, handshakes,
+        "nobody had to connect anew"
+    );
+    assert!(world.faults().is_empty(), "{:?}", world.faults());
+}
+
+#[test]
+fn an_endpoint_comes_and_goes() {
+    let mut world = call();
+    let silent = spec(&world, &[(0, &|m| m.publish.clear()), (1, &|_| {})]);
+    world.configure(1, silent);
+    pass(&mut world, 1_500);
+    let send = |world: &World, seat: usize| {
+        let tracks = world.seats[seat].client.signal.tracks.values();
+        tracks.filter(|t| t.send).count()
+    };
+    assert_eq!((send(&world, 0), send(&world, 1)), (0, 2));
+    assert_eq!(received(&world, 1), 0);
+    let before = received(&world, 0);
+    pass(&mut world, 1_000);
+    assert!(received(&world, 0) > before + 20, "it still receives");
+    let again = spec(&world, &[(0, &|_| {}), (1, &|_| {})]);
+    world.configure(1, again);
+    pass(&mut world, 2_000);
+    assert_eq!(send(&world, 0), 2);
+    assert!(received(&world, 1) > 20, "and is received again");
+    assert!(world.faults().is_empty(), "{:?}", world.faults());
+}
+
+#[test]
+fn who_is_not_in_the_spec_any_more_is_out() {
+    let mut world = call();
+    let alone = spec(&world, &[(0, &|_| {})]);
+    world.configure(1, alone);
+    pass(&mut world, 1_000);
+    assert_eq!(
+        world.seats[1].client.signal.left.as_deref(),
+        Some("Evicted")
+    );
+    assert!(world.seats[0].client.signal.left.is_none());
+    let tracks = &world.seats[0].client.signal.tracks;
+    assert!(tracks.values().all(|t| t.send), "it has nobody to receive");
+}
+
+#[test]
+fn media_that_starts_and_stops_is_told() {
+    let mut world = call();
+    let endpoint = |name: &str| EndpointId::new(name).unwrap();
+    let source = PlaySource::Endpoint(name(&world, 0), endpoint("camera"));
+    let told = spec(
+        &world,
+        &[
+            (0, &|m| m.publish.values_mut().for_each(|p| p.tells = true)),
+            (1, &|m| {
+                let play = PlayEndpoint {
+                    source: source.clone(),
+                    tells: true,
+                };
+                m.play = PlaySpec::Only(BTreeMap::from([(endpoint("in"), play)]));
+            }),
+        ],
+    );
+    world.configure(1, told);
+    let seen = |world: &mut World, ms: u64| {
+        pass(world, ms);
+        let mut seen: Vec<String> = world
+            .media
+            .drain(..)
+            .map(|(_, n)| {
+                let kind = if n.video { "video" } else { "audio" };
+                format!("{} {kind} {:?}", n.endpoint, n.change)
+            })
+            .collect();
+        seen.sort();
+        seen
+    };
+    let all = |change: MediaChange| {
+        let names = ["camera audio", "camera video", "in audio", "in video"];
+        names.map(|name| format!("{name} {change:?}")).to_vec()
+    };
+    assert_eq!(seen(&mut world, 4_000), all(MediaChange::Started));
+    let mute = |world: &mut World, muted| {
+        let signal = &world.seats[0].client.signal;
+        let command = signal.update_send(Kind::Audio, None, Some(muted));
+        world.client_command(0, command);
+    };
+    mute(&mut world, true);
+    let audio = |change: MediaChange| {
+        let names = ["camera audio", "in audio"];
+        names.map(|name| format!("{name} {change:?}")).to_vec()
+    };
+    assert_eq!(seen(&mut world, 2_500), audio(MediaChange::Muted));
+    mute(&mut world, false);
+    assert_eq!(seen(&mut world, 2_500), audio(MediaChange::Started));
+    world.seats[0].client.publishing = false;
+    assert_eq!(seen(&mut world, 6_000), all(MediaChange::NoMedia));
+    world.seats[0].client.publishing = true;
+    assert_eq!(seen(&mut world, 3_000), all(MediaChange::Started));
+    world.leave(0);
+    assert_eq!(seen(&mut world, 3_000), all(MediaChange::Removed));
+}
