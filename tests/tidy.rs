@@ -31,6 +31,7 @@ const RANKS: &[(&str, u8)] = &[
 /// Modules of one rank that know each other after all, each with its reason.
 const SAME_RANK_ALLOWED: &[(&str, &str)] = &[
     ("limits", "*"),    // bounds are for everybody
+    ("bus", "wire"),    // a room spec names codecs: a plain enum
     ("time", "*"),      // and so is time
     ("id", "limits"),   // an id's length is a bound
     ("bus", "metrics"), // a ShardEvent carries a snapshot of the counters

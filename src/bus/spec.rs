@@ -52,6 +52,8 @@ pub struct RoomSpec {
     pub open: Option<Arc<MemberSpec>>,
     /// Members known beforehand.
     pub members: BTreeMap<MemberId, Arc<MemberSpec>>,
+    /// Members of other rooms whose media is played here, by the name they have here.
+    pub imports: BTreeMap<MemberId, (RoomId, MemberId)>,
 }
 
 impl RoomSpec {
@@ -65,7 +67,13 @@ impl RoomSpec {
             members_max: None,
             open: None,
             members: BTreeMap::new(),
+            imports: BTreeMap::new(),
         }
+    }
+
+    /// Whether media of `other` is played here.
+    pub fn imports_from(&self, other: &RoomId) -> bool {
+        self.imports.values().any(|(room, _)| room == other)
     }
 
     /// Whether the credential of any member is known by its hash only.
@@ -79,6 +87,9 @@ impl RoomSpec {
         self.members.get(member).or(self.open.as_ref())
     }
 }
+
+/// What an unknown member's credential is compared with where known ones have hashes, so that both take as long.
+pub const NOBODYS_HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5J3Mgb3duIHNhbHQ$zJ0rL3Q/1En2KyhBLegbopjASHCp33zDVNKjj/TOVYk";
 
 /// What a client must show to be let in. Never logged.
 #[derive(Clone, PartialEq, Eq)]
@@ -165,7 +176,7 @@ pub struct PlayEndpoint {
 /// What a play endpoint plays.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PlaySource {
-    /// A publish endpoint of a member of the room.
+    /// A publish endpoint of a member of the room, or of one of another room by its name here ([`RoomSpec::imports`]).
     Endpoint(MemberId, EndpointId),
     /// All that is published to a hub of the room, except by the member itself.
     Hub(EndpointId),

@@ -230,28 +230,14 @@ fn start(
     };
     let (event_link, events) = channel::channel(SHARD_EVENTS_MAX).map_err(channels)?;
     let (requests_link, requests) = channel::channel(SIGNALLING_REQUESTS_MAX).map_err(channels)?;
-    let mut links = Vec::new();
-    let mut shards = Vec::new();
-    for (index, (socket, core)) in bound.media.into_iter().zip(&plan.shards).enumerate() {
-        let (link, inbox) = channel::channel(SHARD_COMMANDS_MAX).map_err(channels)?;
-        links.push(link);
-        let thread = ShardThread {
-            config: shard_config(
-                index,
-                &launch.config,
-                &bound.identity,
-                &socket,
-                addresses,
-                clock,
-            )?,
-            socket,
-            inbox,
-            events: event_link.clone(),
-            clock,
-            rng: ChaCha20Rng::from_os_rng(),
-        };
-        shards.push(shard::spawn(thread, *core)?);
-    }
+    let start = ShardStart {
+        config: &launch.config,
+        identity: &bound.identity,
+        addresses,
+        clock,
+        events: event_link,
+    };
+    let (links, shards) = start_shards(bound.media, &plan.shards, &start)?;
     let (observer, reports) = control::reports();
     let config = launch.config;
     let url = client_url(&config, &bound.public);
@@ -288,6 +274,44 @@ fn start(
     wait(signalling, shards);
     control.stop();
     Ok(())
+}
+
+/// What all shards are started with.
+struct ShardStart<'a> {
+    config: &'a Config,
+    identity: &'a DtlsIdentity,
+    addresses: &'a [IpAddr],
+    clock: Clock,
+    events: channel::EventLink,
+}
+
+type Shards = (Vec<channel::ShardLink>, Vec<ExecutorJoinHandle<()>>);
+
+fn start_shards(
+    sockets: Vec<MediaSocket>,
+    cores: &[usize],
+    start: &ShardStart<'_>,
+) -> Result<Shards, StartError> {
+    let mut links = Vec::new();
+    let mut shards = Vec::new();
+    for (index, (socket, core)) in sockets.into_iter().zip(cores).enumerate() {
+        let channel = channel::channel(SHARD_COMMANDS_MAX);
+        let (link, inbox) = channel.map_err(|source| StartError::Io {
+            what: "channels between cores",
+            source,
+        })?;
+        links.push(link);
+        let thread = ShardThread {
+            config: shard_config(index, start, &socket)?,
+            socket,
+            inbox,
+            events: start.events.clone(),
+            clock: start.clock,
+            rng: ChaCha20Rng::from_os_rng(),
+        };
+        shards.push(shard::spawn(thread, *core)?);
+    }
+    Ok((links, shards))
 }
 
 /// Rooms that are declared, and those made from a template.
@@ -332,12 +356,16 @@ fn wait(signalling: ExecutorJoinHandle<()>, shards: Vec<ExecutorJoinHandle<()>>)
 
 fn shard_config(
     index: usize,
-    config: &Config,
-    identity: &DtlsIdentity,
+    start: &ShardStart<'_>,
     socket: &MediaSocket,
-    addresses: &[IpAddr],
-    clock: Clock,
 ) -> Result<ShardConfig, StartError> {
+    let ShardStart {
+        config,
+        identity,
+        addresses,
+        clock,
+        ..
+    } = start;
     let port = socket.local_addr().map_err(|source| StartError::Io {
         what: "media socket",
         source,

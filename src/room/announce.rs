@@ -87,7 +87,7 @@ fn update_event(peer: &mut Peer) -> Result<Option<Event>, NegotiationError> {
         if peer.negotiation.is_blank() && peer.sends.is_empty() && peer.recvs.is_empty() {
             // All its tracks went before the first was negotiated.
             peer.renegotiate = false;
-            return Ok((!updates.is_empty()).then(|| Event::PeerUpdated {
+            return Ok((!updates.is_empty()).then_some(Event::PeerUpdated {
                 peer_id: peer.id,
                 updates,
                 negotiation_role: None,

@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::bus::client::{PeerUpdate, TrackPatchEvent};
-use crate::id::{EndpointId, MemberId, TrackId};
-use crate::room::codecs::CodecSet;
+use crate::id::{EndpointId, MemberId, RoomId, TrackId};
+use crate::room::imports::{Demand, Receivers};
 use crate::room::model::{Member, Peer, RecvTrack, SendTrack, Source, Told};
 use crate::room::{Context, Room};
 
@@ -50,7 +50,8 @@ impl Room {
             let plays_somebody = self
                 .members
                 .iter()
-                .any(|(other, m)| other != &id && plays_any(member, other, m));
+                .any(|(other, m)| other != &id && plays_any(member, other, m))
+                || self.plays_import(member);
             if sources.is_empty() && !plays_somebody {
                 continue;
             }
@@ -81,6 +82,15 @@ impl Room {
                 };
                 out.insert((id.clone(), send.source.clone()), published);
             }
+        }
+        for (key, track) in &self.imported {
+            let published = Published {
+                enabled: track.enabled,
+                muted: track.muted,
+                required: track.required,
+                hub: None,
+            };
+            out.insert(key.clone(), published);
         }
         out
     }
@@ -148,14 +158,21 @@ impl Room {
 
     /// Writes into every send track who receives it, whether anybody wants it, and what all of them can decode.
     fn refresh_receivers(&mut self) {
-        let mut receivers: BTreeMap<(MemberId, Source), Receivers> = BTreeMap::new();
+        let mut receivers = Demand::new();
         for (id, member) in &self.members {
             for recv in member.peer.iter().flat_map(|p| p.recvs.values()) {
                 let key = (recv.publisher.clone(), recv.source.clone());
-                let entry = receivers.entry(key).or_default();
-                entry.members.push(id.clone());
-                entry.wanted |= recv.enabled;
-                entry.decodable = entry.decodable.intersect(member.decodes);
+                let entry: &mut Receivers = receivers.entry(key).or_default();
+                entry.add(id.clone(), recv.enabled, member.decodes);
+            }
+        }
+        for (importer, demand) in &self.foreign {
+            for (key, elsewhere) in demand {
+                let entry = receivers.entry(key.clone()).or_default();
+                for id in &elsewhere.members {
+                    let name = name_elsewhere(id, importer);
+                    entry.add(name, elsewhere.wanted, elsewhere.decodable);
+                }
             }
         }
         for (id, member) in &mut self.members {
@@ -174,6 +191,9 @@ impl Room {
                 }
             }
         }
+        // What is left is received of other rooms.
+        receivers.retain(|(publisher, _), _| self.spec.imports.contains_key(publisher));
+        self.demanded = receivers;
     }
 
     /// Carries a patch of `track` of `id` to the other side: to every receiver, or to the publisher.
@@ -226,6 +246,9 @@ impl Room {
 
     /// Whether anybody still wants `source` of `publisher`.
     fn spread_to_publisher(&mut self, publisher: &MemberId, source: &Source) {
+        if self.spec.imports.contains_key(publisher) {
+            return self.refresh_receivers();
+        }
         let key = (publisher.clone(), source.clone());
         let wants = |member: &Member| {
             let peer = member.peer.as_ref()?;
@@ -236,7 +259,9 @@ impl Room {
             .map(|(_, send)| send.receivers.clone())
             .unwrap_or_default();
         let mut members = receivers.iter().filter_map(|id| self.members.get(id));
-        let wanted = members.any(|member| wants(member) == Some(true)) || receivers.is_empty();
+        let wanted = members.any(|member| wants(member) == Some(true))
+            || receivers.is_empty()
+            || self.wanted_elsewhere(&key);
         let Some(peer) = self
             .members
             .get_mut(publisher)
@@ -267,21 +292,10 @@ impl Room {
     }
 }
 
-/// Who receives a source.
-struct Receivers {
-    members: Vec<MemberId>,
-    wanted: bool,
-    decodable: CodecSet,
-}
-
-impl Default for Receivers {
-    fn default() -> Self {
-        Self {
-            members: Vec::new(),
-            wanted: false,
-            decodable: CodecSet::ALL,
-        }
-    }
+/// What a member of another room is called here.
+fn name_elsewhere(id: &MemberId, room: &RoomId) -> MemberId {
+    // Two long ids may be too long together; then the id alone has to do.
+    MemberId::new(&format!("{id}@{room}")).unwrap_or_else(|_| id.clone())
 }
 
 fn plays_any(member: &Member, publisher_id: &MemberId, publisher: &Member) -> bool {

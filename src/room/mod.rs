@@ -8,6 +8,7 @@ pub mod codecs;
 mod commands;
 mod configure;
 mod describe;
+pub mod imports;
 pub mod machine;
 pub mod mesh;
 pub mod model;
@@ -189,6 +190,12 @@ pub struct Room {
     switch: Option<Switch>,
     /// Members whose negotiation cannot go on; closed at the end of the turn.
     failed: Vec<MemberId>,
+    /// Tracks of other rooms that are played here.
+    imported: imports::Imports,
+    /// Who receives them.
+    demanded: imports::Demand,
+    /// Who receives this room's tracks in other rooms.
+    foreign: BTreeMap<RoomId, imports::Demand>,
     /// Endpoints whose media is watched for starts and stops.
     watched: BTreeMap<(MemberId, EndpointId, bool), watch::Watched>,
 }
@@ -207,6 +214,9 @@ impl Room {
             mesh: false,
             switch: None,
             failed: Vec::new(),
+            imported: BTreeMap::new(),
+            demanded: BTreeMap::new(),
+            foreign: BTreeMap::new(),
             watched: BTreeMap::new(),
         }
     }

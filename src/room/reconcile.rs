@@ -93,13 +93,14 @@ impl Room {
         source: &Source,
         cx: &mut Context<'_>,
     ) {
-        let up = self
-            .send_track(publisher, source)
-            .and_then(|(_, send)| send.up);
+        let key = (publisher.clone(), source.clone());
+        let up = match self.send_track(publisher, source) {
+            Some((_, send)) => send.up,
+            None => self.imported.get(&key).and_then(|track| track.up),
+        };
         let Some(peer) = self.members.get(receiver).and_then(|m| m.peer.as_ref()) else {
             return;
         };
-        let key = (publisher.clone(), source.clone());
         let track = peer.recv_ids.get(&key).and_then(|id| peer.recvs.get(id));
         let Some((track, down)) = track.and_then(|track| Some((track, track.down?))) else {
             return;

@@ -3,6 +3,8 @@
 //! One core owns one [`Shard`] with its rooms and their media. It does no IO, reads no clock, and two shards given the
 //! same seed and inputs send the same bytes. A panic in one room's code closes that room only (threats.md rule 10).
 
+mod links;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::ops::Bound::{Excluded, Unbounded};
@@ -13,6 +15,7 @@ use std::time::Duration;
 use rand_chacha::ChaCha20Rng;
 
 use crate::bus::client::{Capabilities, CloseReason, Command, Event};
+use crate::bus::control::Ticket;
 use crate::bus::shard::{ShardCommand, ShardEvent};
 use crate::bus::spec::RoomSpec;
 use crate::error::DropReason;
@@ -65,6 +68,10 @@ pub struct Shard {
     measured: Option<RoomId>,
     /// Rooms that are going over between mesh and server.
     switching: BTreeSet<RoomId>,
+    /// Rooms that play media of other rooms.
+    importers: BTreeSet<RoomId>,
+    /// Rooms that have changed, of which others that are linked with them have yet to hear.
+    unlinked: BTreeSet<RoomId>,
     /// It has started anew and signalling does not know yet: what it is told is for rooms that are gone.
     awaits_resume: bool,
 }
@@ -85,6 +92,8 @@ impl Shard {
             measured_at: Time::ZERO,
             measured: None,
             switching: BTreeSet::new(),
+            importers: BTreeSet::new(),
+            unlinked: BTreeSet::new(),
             awaits_resume: false,
         }
     }
@@ -97,6 +106,8 @@ impl Shard {
         self.events.clear();
         self.events.push_back(ShardEvent::Restarted(self.id));
         self.switching.clear();
+        self.importers.clear();
+        self.unlinked.clear();
         let rooms = std::mem::take(&mut self.rooms);
         let machine = self.machine.emptied(&mut self.rng);
         // Whatever the fault has left behind may panic once more on its way out.
@@ -116,6 +127,11 @@ impl Shard {
         if self.awaits_resume && !matches!(command, ShardCommand::Resume | ShardCommand::Shutdown) {
             return;
         }
+        self.act(now, command, tx);
+        self.carry_links(now, tx);
+    }
+
+    fn act(&mut self, now: Time, command: ShardCommand, tx: &mut TransmitQueue) {
         match command {
             ShardCommand::Resume => self.awaits_resume = false,
             ShardCommand::Report => self.report(),
@@ -176,12 +192,14 @@ impl Shard {
                 self.with_room(now, tx, &room, |room, cx| room.configure(&spec, cx));
                 self.close_if_empty(&room);
             }
-            ShardCommand::Stats { ticket, room } => {
-                let stats = self.with_room(now, tx, &room, |room, cx| Box::new(room.stats(cx)));
-                self.events.push_back(ShardEvent::Stats { ticket, stats });
-            }
+            ShardCommand::Stats { ticket, room } => self.tell_stats(now, ticket, &room, tx),
             ShardCommand::Shutdown => self.shutdown(now, tx),
         }
+    }
+
+    fn tell_stats(&mut self, now: Time, ticket: Ticket, room: &RoomId, tx: &mut TransmitQueue) {
+        let stats = self.with_room(now, tx, room, |room, cx| Box::new(room.stats(cx)));
+        self.events.push_back(ShardEvent::Stats { ticket, stats });
     }
 
     fn join(&mut self, now: Time, room_id: &RoomId, joining: Joining<'_>, tx: &mut TransmitQueue) {
@@ -250,8 +268,21 @@ impl Shard {
         (&mut self.rooms, cx)
     }
 
-    /// Runs `act` on a room behind a panic guard; `None` when there is no such room, or no more.
+    /// Runs `act` on a room behind a panic guard; `None` when there is no such room, or no more. Rooms that are linked
+    /// with it hear of it at the end of the turn.
     fn with_room<T>(
+        &mut self,
+        now: Time,
+        tx: &mut TransmitQueue,
+        id: &RoomId,
+        act: impl FnOnce(&mut Room, &mut Context<'_>) -> T,
+    ) -> Option<T> {
+        let done = self.guarded(now, tx, id, act);
+        self.note_linked(id);
+        done
+    }
+
+    fn guarded<T>(
         &mut self,
         now: Time,
         tx: &mut TransmitQueue,
@@ -320,6 +351,7 @@ impl Shard {
     }
 
     fn room_closed(&mut self, id: &RoomId) {
+        self.note_linked(id);
         self.events.push_back(ShardEvent::RoomClosed {
             shard: self.id,
             room: id.clone(),
@@ -368,6 +400,9 @@ impl Shard {
             }
         }
         self.drain_machine(now, tx);
+        if !self.unlinked.is_empty() {
+            self.carry_links(now, tx);
+        }
     }
 
     /// A datagram that was longer than a datagram may be.
@@ -404,6 +439,7 @@ impl Shard {
             self.with_room(now, tx, &room, Room::handle_timeout);
         }
         self.measure_rooms(now, tx);
+        self.carry_links(now, tx);
     }
 
     /// Measures some rooms: each once in a second, spread over the ticks.

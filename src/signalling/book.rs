@@ -17,6 +17,8 @@ pub struct RoomBook {
     by_token: bool,
     /// Declared rooms of which a member has a hash for a credential.
     hashed: usize,
+    /// Declared rooms that play media of other rooms.
+    importing: usize,
 }
 
 impl RoomBook {
@@ -61,11 +63,18 @@ impl RoomBook {
     /// Declares a room, or takes it back.
     pub(super) fn set(&mut self, id: RoomId, spec: Option<Arc<RoomSpec>>) {
         self.hashed += usize::from(spec.as_ref().is_some_and(|s| s.has_hashes()));
+        self.importing += usize::from(spec.as_ref().is_some_and(|s| !s.imports.is_empty()));
         let before = match spec {
             Some(spec) => self.declared.insert(id, spec),
             None => self.declared.remove(&id),
         };
-        self.hashed -= usize::from(before.is_some_and(|s| s.has_hashes()));
+        self.hashed -= usize::from(before.as_ref().is_some_and(|s| s.has_hashes()));
+        self.importing -= usize::from(before.is_some_and(|s| !s.imports.is_empty()));
+    }
+
+    /// Whether any declared room plays media of another one.
+    pub(super) fn has_imports(&self) -> bool {
+        self.importing > 0
     }
 
     /// Whether any credential of a declared room takes long to check.

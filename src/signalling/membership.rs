@@ -384,7 +384,7 @@ impl Signalling {
             room.spec = spec.clone();
             return Some(room.shard);
         }
-        let shard = self.place()?;
+        let shard = self.linked_shard(id, spec).or_else(|| self.place())?;
         let state = self.shards.get_mut(usize::from(shard.0))?;
         if state.rooms >= self.settings.rooms_per_shard_max {
             return None;

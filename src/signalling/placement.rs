@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::{Signalling, SignallingOutput, Timer};
 use crate::bus::client::{CloseReason, Event};
 use crate::bus::shard::ShardCommand;
+use crate::bus::spec::RoomSpec;
 use crate::id::{RoomId, SessionId, ShardId};
 use crate::limits::SHARD_BACKLOG_MAX;
 use crate::time::Time;
@@ -47,6 +48,19 @@ impl Signalling {
             .filter(|(_, shard)| !shard.dead)
             .min_by_key(|(_, shard)| load(shard))?;
         u16::try_from(n).ok().map(ShardId)
+    }
+
+    /// The shard of a room that plays media of `id`, or whose media `id` plays: such rooms see each other on one shard
+    /// only.
+    pub(super) fn linked_shard(&self, id: &RoomId, spec: &RoomSpec) -> Option<ShardId> {
+        if !self.book.has_imports() {
+            return None;
+        }
+        let mut rooms = self.rooms.iter();
+        let (_, room) = rooms.find(|(other, room)| {
+            *other != id && (spec.imports_from(other) || room.spec.imports_from(id))
+        })?;
+        Some(room.shard())
     }
 
     /// Sends a command to a shard, behind what already waits for it.

@@ -108,6 +108,8 @@ pub struct FakeClient {
     pub tally: Tally,
     /// The network loses nothing on the way here: then the first packet must begin a key frame.
     pub lossless: bool,
+    /// It plays media of other rooms.
+    pub hears_rooms: bool,
     /// Its handshake has failed.
     pub failed: bool,
     /// Media is sent.
@@ -197,6 +199,7 @@ impl FakeClient {
             streams: BTreeMap::new(),
             tally: Tally::default(),
             lossless: false,
+            hears_rooms: false,
             failed: false,
             publishing: true,
             history: Vec::new(),

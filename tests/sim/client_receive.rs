@@ -117,6 +117,9 @@ impl FakeClient {
     }
 
     pub(super) fn judge_mark(&self, mark: &Mark, known: &Receiving) -> Result<(), String> {
+        if self.hears_rooms {
+            return Ok(());
+        }
         if mark.room != self.room || mark.member == self.number {
             return Err(format!(
                 "{mark:?} reached member {} of room {}",

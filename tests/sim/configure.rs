@@ -45,8 +45,11 @@ fn name(world: &World, seat: usize) -> MemberId {
     MemberId::new(&world.seats[seat].client.signal.member).unwrap()
 }
 
+/// What makes a member other than it was at first.
+type Change<'a> = &'a dyn Fn(&mut MemberSpec);
+
 /// The room's spec with these members.
-fn spec(world: &World, members: &[(usize, &dyn Fn(&mut MemberSpec))]) -> RoomSpec {
+fn spec(world: &World, members: &[(usize, Change<'_>)]) -> RoomSpec {
     let members = members.iter().map(|(seat, change)| {
         let mut member = like();
         change(&mut member);
@@ -190,4 +193,98 @@ fn media_that_starts_and_stops_is_told() {
     assert_eq!(seen(&mut world, 3_000), all(MediaChange::Started));
     world.leave(0);
     assert_eq!(seen(&mut world, 3_000), all(MediaChange::Removed));
+}
+
+/// A speaker in the first room, a hearer in the second that plays it, and the spec that links the two.
+fn linked_rooms() -> (World, usize, usize, RoomSpec) {
+    let mut world = World::new(12, 2, true);
+    let clean = Link::clean(5_000);
+    let speaker = world.seat(1, clean, clean);
+    let hearer = world.seat(2, clean, clean);
+    world.seats[hearer].client.hears_rooms = true;
+    let (there, here) = (name(&world, speaker), name(&world, hearer));
+    let known_as = MemberId::new(&format!("{there}@r1")).unwrap();
+    let endpoint = |name: &str| EndpointId::new(name).unwrap();
+    let play = PlayEndpoint {
+        source: PlaySource::Endpoint(known_as.clone(), endpoint("camera")),
+        tells: false,
+    };
+    let member = MemberSpec {
+        play: PlaySpec::Only(BTreeMap::from([(endpoint("in"), play)])),
+        ..like()
+    };
+    let other = world.spec(1).id.clone();
+    let spec = RoomSpec {
+        open: None,
+        members: BTreeMap::from([(here, Arc::new(member))]),
+        imports: BTreeMap::from([(known_as, (other, there))]),
+        ..RoomSpec::clone(&world.spec(2))
+    };
+    world.configure(2, spec.clone());
+    (world, speaker, hearer, spec)
+}
+
+/// Who receives the tracks of `seat`, as it was told.
+fn receivers(world: &World, seat: usize) -> Vec<String> {
+    let tracks = world.seats[seat].client.signal.tracks.values();
+    tracks.flat_map(|t| t.receivers.clone()).collect()
+}
+
+fn sends_only(world: &World, seat: usize) -> bool {
+    let mut tracks = world.seats[seat].client.signal.tracks.values();
+    tracks.all(|t| t.send)
+}
+
+#[test]
+fn media_of_another_room_is_played() {
+    let (mut world, speaker, hearer, _) = linked_rooms();
+    // Whoever comes first waits for the other.
+    world.join(hearer);
+    pass(&mut world, 1_000);
+    assert_eq!(received(&world, hearer), 0);
+    world.join(speaker);
+    pass(&mut world, 4_000);
+    assert!(
+        received(&world, hearer) > 40,
+        "{}",
+        received(&world, hearer)
+    );
+    let known_as = format!("{}@{}", name(&world, hearer), world.spec(2).id);
+    assert_eq!(receivers(&world, speaker), [known_as.clone(), known_as]);
+    // A mute there is a mute here.
+    let signal = &world.seats[speaker].client.signal;
+    let mute = signal.update_send(Kind::Audio, None, Some(true));
+    world.client_command(speaker, mute);
+    pass(&mut world, 500);
+    let tracks = world.seats[hearer].client.signal.tracks.values();
+    assert_eq!(tracks.filter(|t| !t.send && t.muted).count(), 1);
+    assert!(world.faults().is_empty(), "{:?}", world.faults());
+}
+
+#[test]
+fn rooms_are_linked_and_parted_while_media_flows() {
+    let (mut world, speaker, hearer, linked) = linked_rooms();
+    world.join(speaker);
+    world.join(hearer);
+    pass(&mut world, 4_000);
+    let deaf = RoomSpec {
+        imports: BTreeMap::new(),
+        members: BTreeMap::new(),
+        open: world.spec(1).open.clone(),
+        ..linked.clone()
+    };
+    world.configure(2, deaf);
+    pass(&mut world, 500);
+    assert_eq!(receivers(&world, speaker), Vec::<String>::new());
+    assert!(sends_only(&world, hearer));
+    world.configure(2, linked);
+    pass(&mut world, 1_000);
+    let before = received(&world, hearer);
+    pass(&mut world, 1_000);
+    assert!(received(&world, hearer) > before + 20);
+    // The other room goes.
+    world.leave(speaker);
+    pass(&mut world, 500);
+    assert!(sends_only(&world, hearer));
+    assert!(world.faults().is_empty(), "{:?}", world.faults());
 }

@@ -44,6 +44,7 @@ pub fn compile(room: &RoomElement, timeouts: &Timeouts) -> Result<Compiled, Cont
     let mut compiler = Compiler {
         timeouts,
         warnings: Vec::new(),
+        imports: BTreeMap::new(),
     };
     let spec = compiler.room(room)?;
     compiler.check_sources(room, &spec);
@@ -62,6 +63,8 @@ pub fn compile(room: &RoomElement, timeouts: &Timeouts) -> Result<Compiled, Cont
 struct Compiler<'a> {
     timeouts: &'a Timeouts,
     warnings: Vec<ControlError>,
+    /// Members of other rooms, by the names they get in this one.
+    imports: BTreeMap<MemberId, (RoomId, MemberId)>,
 }
 
 fn error(element: &str, message: impl Into<String>) -> ControlError {
@@ -107,6 +110,12 @@ impl Compiler<'_> {
                 message,
             ));
         }
+        if let Some(name) = self.imports.keys().find(|name| members.contains_key(*name)) {
+            return Err(error(
+                &format!("{}/{name}", room.id),
+                "a member of another room that is played here has this name; choose another",
+            ));
+        }
         Ok(RoomSpec {
             p2p: self.p2p(room, members.len())?,
             p2p_max_members: p2p_max_members(room)?,
@@ -115,6 +124,7 @@ impl Compiler<'_> {
             id: room_id,
             open: None,
             members,
+            imports: std::mem::take(&mut self.imports),
         })
     }
 
@@ -198,7 +208,7 @@ impl Compiler<'_> {
                 }
                 Endpoint::WebRtcPlayEndpoint { spec: wanted } => {
                     spec.force_relay |= wanted.force_relay;
-                    play.insert(endpoint_id, play_endpoint(&element, room, wanted)?);
+                    play.insert(endpoint_id, self.play_endpoint(&element, room, wanted)?);
                 }
             }
         }
@@ -262,6 +272,61 @@ impl Compiler<'_> {
         })
     }
 
+    fn play_endpoint(
+        &mut self,
+        element: &str,
+        room: &RoomElement,
+        play: &Play,
+    ) -> Result<PlayEndpoint, ControlError> {
+        media_callback(element, "on_start", &play.on_start)?;
+        media_callback(element, "on_stop", &play.on_stop)?;
+        Ok(PlayEndpoint {
+            source: self.source(element, room, &play.src)?,
+            tells: play.on_start.is_some() || play.on_stop.is_some(),
+        })
+    }
+
+    /// `local://room/member/endpoint`, of this room or of another one, or `local://room/hub` of this one.
+    fn source(
+        &mut self,
+        element: &str,
+        room: &RoomElement,
+        src: &str,
+    ) -> Result<PlaySource, ControlError> {
+        let wrong = |message| ControlError::new(ErrorCode::InvalidSrcUri, element, message);
+        let parts: Vec<&str> = src
+            .strip_prefix("local://")
+            .map(|rest| rest.split('/').collect())
+            .unwrap_or_default();
+        match parts.as_slice() {
+            [here, hub] if *here == room.id => {
+                Ok(PlaySource::Hub(id(element, EndpointId::new(hub))?))
+            }
+            [_, _] => Err(wrong(format!(
+                "src {src:?} is a hub of another room; play local://room/member/endpoint of that room instead"
+            ))),
+            [here, member, endpoint] if *here == room.id => Ok(PlaySource::Endpoint(
+                id(element, MemberId::new(member))?,
+                id(element, EndpointId::new(endpoint))?,
+            )),
+            [other, member, endpoint] => {
+                let name = id(element, MemberId::new(&format!("{member}@{other}")))?;
+                let origin = (
+                    id(element, RoomId::new(other))?,
+                    id(element, MemberId::new(member))?,
+                );
+                self.imports.insert(name.clone(), origin);
+                Ok(PlaySource::Endpoint(
+                    name,
+                    id(element, EndpointId::new(endpoint))?,
+                ))
+            }
+            _ => Err(wrong(format!(
+                "src {src:?} is not local://room/member/endpoint, nor local://room/hub"
+            ))),
+        }
+    }
+
     /// Whatever is played should be published.
     fn check_sources(&mut self, room: &RoomElement, spec: &RoomSpec) {
         for (member_id, member) in &spec.members {
@@ -271,6 +336,10 @@ impl Compiler<'_> {
             for (name, play) in play {
                 let element = format!("{}/{member_id}/{name}", room.id);
                 let message = match &play.source {
+                    // Another room may come and go.
+                    PlaySource::Endpoint(publisher, _) if spec.imports.contains_key(publisher) => {
+                        None
+                    }
                     PlaySource::Endpoint(publisher, endpoint) => {
                         let there = spec
                             .members
@@ -389,51 +458,6 @@ fn policy(policy: Policy) -> PublishPolicy {
         Policy::Optional => PublishPolicy::Optional,
         Policy::Required => PublishPolicy::Required,
         Policy::Disabled => PublishPolicy::Disabled,
-    }
-}
-
-fn play_endpoint(
-    element: &str,
-    room: &RoomElement,
-    play: &Play,
-) -> Result<PlayEndpoint, ControlError> {
-    media_callback(element, "on_start", &play.on_start)?;
-    media_callback(element, "on_stop", &play.on_stop)?;
-    Ok(PlayEndpoint {
-        source: source(element, room, &play.src)?,
-        tells: play.on_start.is_some() || play.on_stop.is_some(),
-    })
-}
-
-/// `local://room/member/endpoint` or `local://room/hub`
-fn source(element: &str, room: &RoomElement, src: &str) -> Result<PlaySource, ControlError> {
-    let wrong = |message| ControlError::new(ErrorCode::InvalidSrcUri, element, message);
-    let parts: Vec<&str> = src
-        .strip_prefix("local://")
-        .map(|rest| rest.split('/').collect())
-        .unwrap_or_default();
-    let (in_room, rest) = match parts.split_first() {
-        Some((in_room, rest)) if matches!(rest.len(), 1 | 2) => (*in_room, rest),
-        _ => {
-            return Err(wrong(format!(
-                "src {src:?} is not local://room/member/endpoint, nor local://room/hub"
-            )));
-        }
-    };
-    if in_room != room.id {
-        return Err(wrong(format!(
-            "src {src:?} is in another room; play what is published in this one"
-        )));
-    }
-    match rest {
-        [member, endpoint] => Ok(PlaySource::Endpoint(
-            id(element, MemberId::new(member))?,
-            id(element, EndpointId::new(endpoint))?,
-        )),
-        rest => {
-            let hub = rest.first().copied().unwrap_or_default();
-            Ok(PlaySource::Hub(id(element, EndpointId::new(hub))?))
-        }
     }
 }
 

@@ -128,8 +128,13 @@ fn faults_name_file_element_and_cure() {
             "call/bob/play-ann: src names ann/other",
         ),
         (
-            CALL.replace("local://call", "local://hall"),
+            CALL.replace("local://call/ann/publish", "local://hall/hub"),
             "call/bob/play-ann: src",
+        ),
+        (
+            CALL.replace("local://call/ann", "local://hall/ann")
+                .replace("    bob:", "    ann@hall:"),
+            "call/ann@hall: a member of another room",
         ),
         (
             CALL.replace("local://call/ann/publish", "ann"),
@@ -156,4 +161,18 @@ fn a_room_is_in_one_file() {
             .to_string()
             .starts_with("two.yaml: call: another file")
     );
+}
+
+#[test]
+fn media_of_another_room_is_played_by_a_name_of_its_own() {
+    let book = add(
+        Format::Yaml,
+        &CALL.replace("local://call/ann", "local://hall/ann"),
+    )
+    .unwrap();
+    let room = spec(&book);
+    let id = |name| MemberId::new(name).unwrap();
+    let origin = (RoomId::new("hall").unwrap(), id("ann"));
+    assert_eq!(room.imports, [(id("ann@hall"), origin)].into());
+    assert!(room.imports_from(&RoomId::new("hall").unwrap()));
 }
