@@ -6,8 +6,9 @@ use axum::routing::get;
 use utoipa::OpenApi;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 
+use super::health;
 use super::rest;
-use super::{health, rest::ProblemBody};
+use super::rest::{PolicyName, ProblemBody};
 
 const PAGE: &str = include_str!("docs.html");
 
@@ -23,7 +24,7 @@ const PAGE: &str = include_str!("docs.html");
         rest::create_endpoint, rest::put_endpoint, rest::get_endpoint, rest::delete_endpoint,
         rest::room_stats, rest::start_drain, rest::stop_drain, health::shards, health::livez, health::readyz, health::metrics,
     ),
-    components(schemas(ProblemBody)),
+    components(schemas(ProblemBody, PolicyName)),
     modifiers(&Bearer),
     security(("bearer" = [])),
 )]

@@ -63,7 +63,7 @@ pub(super) struct Policy {
 
 #[derive(Debug, Clone, Copy, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
-enum PolicyName {
+pub(super) enum PolicyName {
     #[default]
     Apply,
     Append,
@@ -149,7 +149,7 @@ pub(super) fn router(plane: Arc<Plane>, key: Key) -> Router {
                 .get(get_endpoint)
                 .delete(delete_endpoint),
         )
-        .route("/v1/rooms/{room}/stats", get(room_stats))
+        .route("/v1/rooms/{room}/stats", get(room_stats).fallback(reserved))
         .route("/v1/drain", post(start_drain).delete(stop_drain))
         .layer(DefaultBodyLimit::max(CONTROL_REQUEST_BYTES_MAX))
         .layer(middleware::from_fn_with_state(key, auth::require))
@@ -432,6 +432,15 @@ pub(super) async fn room_stats(State(plane): Shared, Path(room): Path<String>) -
             Err(error.into())
         }
     }
+}
+
+/// A member cannot have this name.
+async fn reserved(Path(room): Path<String>) -> Problem {
+    Problem(ControlError::new(
+        ErrorCode::InvalidSpec,
+        format!("{room}/stats"),
+        "the API itself uses this name; choose another",
+    ))
 }
 
 /// Let no new members in; those who are here may come back until the deadline.
