@@ -241,6 +241,61 @@ fn our_state_is_written_as_shown() {
 }
 
 /// Rows like `` | `NAME` | 123 | `` in a page, as (name, number).
+/// Elements of the Control API as shown are elements, and the room compiles without a warning.
+#[test]
+fn elements_shown_are_elements() {
+    use colchis::control::spec::element::{Endpoint, RoomChild, RootElement};
+    let page = read("docs/control-api.md");
+    let mut rooms = 0;
+    for block in blocks(&page).iter().filter(|b| b.language == "json") {
+        let place = format!("docs/control-api.md:{}", block.line);
+        let value: Value =
+            serde_json::from_str(&block.text).unwrap_or_else(|e| panic!("{place}: {e}"));
+        let wrong = |e: serde_json::Error| -> ! { panic!("{place}: {e}") };
+        match value["kind"].as_str() {
+            Some("Room") => {
+                let RootElement::Room(mut room) =
+                    serde_json::from_value(value).unwrap_or_else(|e| wrong(e));
+                room.id = "interview".to_owned();
+                for child in room.spec.pipeline.values_mut() {
+                    if let RoomChild::Member(member) = child {
+                        let secret = serde_json::json!({"plain": "x"});
+                        let secret = serde_json::from_value(secret).expect("credentials");
+                        member.credentials.get_or_insert(secret);
+                    }
+                }
+                let timeouts = colchis::config::Timeouts::default();
+                let compiled = colchis::control::spec::compile(&room, &timeouts);
+                let compiled = compiled.unwrap_or_else(|e| panic!("{place}: {e}"));
+                assert_eq!(compiled.warnings, []);
+                rooms += 1;
+            }
+            Some("Member" | "Hub") => {
+                serde_json::from_value::<RoomChild>(value).unwrap_or_else(|e| wrong(e));
+            }
+            Some(_) => {
+                serde_json::from_value::<Endpoint>(value).unwrap_or_else(|e| wrong(e));
+            }
+            None => {}
+        }
+    }
+    assert!(rooms > 0);
+}
+
+#[test]
+fn every_error_of_the_control_api_is_explained() {
+    let page = read("docs/control-api.md");
+    for code in colchis::control::error::ErrorCode::ALL {
+        let row = format!(
+            "| `{}` | {} | {} |",
+            code.text(),
+            code.number(),
+            code.status()
+        );
+        assert!(page.contains(&row), "no row {row}");
+    }
+}
+
 fn limit_rows(page: &str) -> Vec<(String, u64)> {
     page.lines()
         .filter_map(|line| {
