@@ -141,6 +141,8 @@ pub const QUALITY_CHANGES_MAX: usize = 16;
 pub const SWITCH_GRACE_MS: u64 = 1_000;
 /// And no longer than this after the change began, ms, whatever the new ones do.
 pub const SWITCH_MAX_MS: u64 = 10_000;
+/// Statistics of one report of a client that are looked at. More: passed over.
+pub const STATS_PER_REPORT_MAX: usize = 1024;
 /// Times a change is carried between rooms that play each other's media, in one turn. More: the next turn goes on.
 pub const LINK_ROUNDS_MAX: usize = 4;
 /// m-sections of one session description. More: the description is refused.

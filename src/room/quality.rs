@@ -19,7 +19,7 @@ use crate::time::Time;
 /// Subscriptions looked at per member: they share one way.
 const SUBSCRIPTIONS_LOOKED_AT: usize = 16;
 /// Packets in a measurement, at least: a single loss among few says nothing.
-const PACKETS_MIN: u64 = 20;
+pub(super) const PACKETS_MIN: u64 = 20;
 
 /// What is known of a member's two directions.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -50,7 +50,7 @@ fn points(rtt: Duration, jitter: Duration, loss_percent: f64) -> f64 {
 }
 
 /// The same in the protocol's words.
-fn score(rtt: Duration, jitter: Duration, loss_percent: f64) -> ConnectionQualityScore {
+pub(super) fn score(rtt: Duration, jitter: Duration, loss_percent: f64) -> ConnectionQualityScore {
     match points(rtt, jitter, loss_percent) {
         p if p >= 90.0 => ConnectionQualityScore::High,
         p if p >= 75.0 => ConnectionQualityScore::Medium,

@@ -4,6 +4,7 @@
 //! members that are there and of whom one plays the other; `mesh_peers` names every end of every pair.
 
 mod pair;
+mod report;
 mod switch;
 #[cfg(test)]
 mod tests;
@@ -276,7 +277,7 @@ fn act(
         }
         Command::AddPeerConnectionMetrics { metrics, .. } => match connection_failed(metrics) {
             Some(failed) => pair.handle_connection(side, failed),
-            None => Vec::new(),
+            None => pair.handle_report(side, metrics),
         },
         Command::JoinRoom { .. } | Command::LeaveRoom { .. } | Command::SynchronizeMe { .. } => {
             return Err(RoomError::NotForRoom);

@@ -16,6 +16,7 @@ use crate::limits::{
 };
 use crate::room::RoomError;
 use crate::room::announce::STATS_SCRAPE_INTERVAL_MS;
+use crate::room::mesh::report::Reported;
 use crate::room::model::{Source, media_type};
 
 /// Which of the two.
@@ -67,6 +68,8 @@ pub struct End {
     connected: bool,
     /// Tracks it has been told of that are gone.
     removed: Vec<TrackId>,
+    /// How well what comes to it comes.
+    reported: Reported,
 }
 
 impl End {
@@ -80,6 +83,7 @@ impl End {
             sdp: None,
             candidates: Vec::new(),
             failed: false,
+            reported: Reported::default(),
             connected: false,
             removed: Vec::new(),
         }
@@ -432,6 +436,20 @@ impl Pair {
         }
         self.restart_ice = true;
         self.negotiate()
+    }
+
+    /// What one of the two reports of its connection: it is told when the other one comes better or worse.
+    pub fn handle_report(&mut self, side: Side, metrics: &serde_json::Value) -> Vec<Told> {
+        let partner_member_id = self.end(side.other()).member.clone();
+        let changed = self.end_mut(side).reported.handle(metrics);
+        let told = changed.map(|quality_score| {
+            let event = Event::ConnectionQualityUpdated {
+                partner_member_id,
+                quality_score,
+            };
+            (side, event)
+        });
+        told.into_iter().collect()
     }
 
     /// What a client that is back and in step has missed of a pair it does not know yet, and what could not begin without

@@ -281,6 +281,34 @@ fn report(peer_id: PeerId, state: &str) -> Command {
 }
 
 #[test]
+fn who_reports_loss_is_told_of_a_worse_connection() {
+    let (mut w, ann, ..) = connected();
+    let stats = |received: u32, lost: u32| Command::AddPeerConnectionMetrics {
+        peer_id: ann,
+        metrics: serde_json::json!({"RtcStats": [
+            {"type": "inbound-rtp", "packetsReceived": received, "packetsLost": lost, "jitter": 0.001},
+            {"type": "candidate-pair", "nominated": true, "currentRoundTripTime": 0.01}]}),
+    };
+    let mut told = Vec::new();
+    for (received, lost) in [(100, 0), (200, 0), (300, 50)] {
+        w.command(ANN, stats(received, lost)).unwrap();
+        for (who, event) in w.told() {
+            let Event::ConnectionQualityUpdated {
+                partner_member_id,
+                quality_score,
+            } = event
+            else {
+                panic!("{event:?}");
+            };
+            told.push((who, partner_member_id.to_string(), quality_score));
+        }
+    }
+    use crate::bus::client::ConnectionQualityScore::{High, Poor};
+    let partner = "m02".to_owned();
+    assert_eq!(told, [(ANN, partner.clone(), High), (ANN, partner, Poor)]);
+}
+
+#[test]
 fn two_members_are_connected_with_each_other_and_the_server_carries_no_media() {
     let (mut w, ..) = connected();
     assert_eq!(w.machine.sizes(), (0, 0, 0));

@@ -1,0 +1,154 @@
+//! How well two members of a mesh are connected, from what their clients report: the server sees none of their media.
+//!
+//! Of a report (`RtcStats`, names and units of the W3C page *webrtc-stats*) only what the score needs is read; stats of
+//! any other type, unknown ones, and fields that are no numbers are passed over.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::bus::client::ConnectionQualityScore;
+use crate::limits::STATS_PER_REPORT_MAX;
+use crate::room::quality::{PACKETS_MIN, score};
+
+/// Longest round trip and jitter believed, s: a client may say anything.
+const SECONDS_MAX: f64 = 60.0;
+
+/// What one end has reported of what comes to it.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Reported {
+    rtt: Option<Duration>,
+    /// Packets received and lost at the last measurement.
+    counted: (u64, u64),
+    /// As told.
+    score: Option<ConnectionQualityScore>,
+}
+
+/// Sums of one report.
+#[derive(Debug, Default)]
+struct Sums {
+    rtt: Option<Duration>,
+    jitter: Duration,
+    packets: u64,
+    lost: u64,
+    inbound: bool,
+}
+
+impl Reported {
+    /// Takes a report in. The score, if it is another than was told.
+    pub fn handle(&mut self, metrics: &Value) -> Option<ConnectionQualityScore> {
+        let sums = read(metrics.get("RtcStats")?.as_array()?);
+        self.rtt = sums.rtt.or(self.rtt);
+        if !sums.inbound {
+            return None;
+        }
+        let (packets, lost) = self.counted;
+        let received = sums.packets.checked_sub(packets);
+        if received.is_some_and(|n| n < PACKETS_MIN) {
+            return None;
+        }
+        self.counted = (sums.packets, sums.lost);
+        // Fewer than before: another connection.
+        let received = received?;
+        let gone = sums.lost.saturating_sub(lost);
+        let loss = 100.0 * gone as f64 / received.saturating_add(gone).max(1) as f64;
+        let now = score(self.rtt?, sums.jitter, loss);
+        let changed = self.score != Some(now);
+        self.score = Some(now);
+        changed.then_some(now)
+    }
+}
+
+fn read(stats: &[Value]) -> Sums {
+    let mut sums = Sums::default();
+    for stat in stats.iter().take(STATS_PER_REPORT_MAX) {
+        match stat.get("type").and_then(Value::as_str) {
+            Some("inbound-rtp") => {
+                sums.inbound = true;
+                sums.packets = sums.packets.saturating_add(count(stat, "packetsReceived"));
+                sums.lost = sums.lost.saturating_add(count(stat, "packetsLost"));
+                let jitter = seconds(stat, "jitter").unwrap_or_default();
+                sums.jitter = sums.jitter.max(jitter);
+            }
+            // Several may be there, of which one carries media.
+            Some("candidate-pair") => {
+                let rtt = seconds(stat, "currentRoundTripTime");
+                if rtt.is_some() && stat.get("nominated") != Some(&Value::Bool(false)) {
+                    sums.rtt = rtt;
+                }
+            }
+            Some("remote-inbound-rtp") if sums.rtt.is_none() => {
+                sums.rtt = seconds(stat, "roundTripTime");
+            }
+            _ => {}
+        }
+    }
+    sums
+}
+
+/// A number that is not negative: lost packets may be, when some came twice.
+fn count(stat: &Value, key: &str) -> u64 {
+    let value = stat.get(key);
+    // Clients write whole numbers of any size, some as fractions.
+    let number = value.and_then(|v| v.as_u64().or(v.as_f64().map(|f| f.max(0.0) as u64)));
+    number.unwrap_or(0)
+}
+
+fn seconds(stat: &Value, key: &str) -> Option<Duration> {
+    let value = stat.get(key)?.as_f64()?;
+    (0.0..=SECONDS_MAX)
+        .contains(&value)
+        .then(|| Duration::from_secs_f64(value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn report(received: u64, lost: i64, jitter: f64, rtt: f64) -> Value {
+        json!({"RtcStats": [
+            {"id": "I1", "timestamp": 1.5, "type": "inbound-rtp", "kind": "audio", "packetsReceived": received,
+             "packetsLost": lost, "jitter": jitter},
+            {"id": "P1", "timestamp": 1.5, "type": "candidate-pair", "state": "succeeded", "nominated": true,
+             "currentRoundTripTime": rtt},
+            {"id": "P2", "timestamp": 1.5, "type": "candidate-pair", "nominated": false, "currentRoundTripTime": 9},
+            {"id": "X", "type": "something-new", "fields": {"of": ["any", "kind"]}},
+            "no object", 7, null
+        ]})
+    }
+
+    #[test]
+    fn changes_of_what_comes_are_told_once() {
+        let mut end = Reported::default();
+        let first = end.handle(&report(100, 0, 0.002, 0.02));
+        assert_eq!(first, Some(ConnectionQualityScore::High));
+        assert_eq!(end.handle(&report(200, 0, 0.002, 0.02)), None, "the same");
+        let worse = end.handle(&report(300, 30, 0.002, 0.02));
+        assert_eq!(
+            worse,
+            Some(ConnectionQualityScore::Poor),
+            "a quarter is lost"
+        );
+        assert_eq!(end.handle(&report(305, 35, 0.002, 0.02)), None, "too few");
+        let well = end.handle(&report(400, 35, 0.002, 0.02));
+        assert!(well > worse, "{well:?}");
+    }
+
+    #[test]
+    fn whatever_a_client_says_is_survived() {
+        for metrics in [
+            json!(null),
+            json!({"RtcStats": "none"}),
+            json!({"RtcStats": [{"type": 7}, {"type": "inbound-rtp"}]}),
+            report(u64::MAX, i64::MIN, -1.0, 1e300),
+            report(u64::MAX, i64::MAX, 1e9, 0.1),
+            json!({"RtcStats": [{"type": "inbound-rtp", "packetsReceived": 1e30, "packetsLost": "x"}]}),
+        ] {
+            let mut end = Reported::default();
+            end.handle(&metrics);
+            end.handle(&report(u64::MAX, 0, 0.0, 0.0));
+            end.handle(&metrics);
+        }
+    }
+}
