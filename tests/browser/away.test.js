@@ -1,0 +1,95 @@
+// What may go away for some seconds without anybody's picture standing still: the signalling socket, and the page.
+
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+
+import { startChromium, until, untilAllDecode } from "./lib/browsers.js";
+import { startServer } from "./lib/server.js";
+
+const AWAY_MS = 5_000;
+/** As long as a picture may stand on a machine that encodes and decodes everything in software. */
+const GAP_MAX_MS = 500;
+let server;
+let chromium;
+const callers = {};
+
+before(async () => {
+  server = await startServer();
+  chromium = await startChromium();
+  for (const name of ["ann", "bob"]) {
+    callers[name] = await chromium.caller(name);
+    await callers[name].page.addInitScript(interceptSockets);
+  }
+});
+
+after(async () => {
+  await chromium?.close();
+  await server?.stop();
+});
+
+/** Runs in the page: sockets can be cut, and kept from coming back for a while. */
+function interceptSockets() {
+  const Real = WebSocket;
+  globalThis.sockets = [];
+  globalThis.awayUntil = 0;
+  globalThis.WebSocket = class extends Real {
+    constructor(url, ...args) {
+      // Nobody listens on port 9 of this host.
+      super(performance.now() < globalThis.awayUntil ? "ws://127.0.0.1:9/" : url, ...args);
+      globalThis.sockets.push(this);
+    }
+  };
+}
+
+/** Notes when each frame of `member` is shown, from now on. */
+const watch = (caller, member) =>
+  caller.evaluate((name) => {
+    const video = document.querySelector(`video[data-member="${name}"]`);
+    const shown = (globalThis.shown = []);
+    const next = () => {
+      shown.push(performance.now());
+      video.requestVideoFrameCallback(next);
+    };
+    video.requestVideoFrameCallback(next);
+  }, member);
+
+/** Longest time without a new frame since `watch`, ms. */
+const gap = (caller) =>
+  caller.evaluate(() => {
+    const times = [...globalThis.shown, performance.now()];
+    return Math.round(Math.max(...times.slice(1).map((time, at) => time - times[at])));
+  });
+
+const muted = (caller, member) =>
+  caller.evaluate((name) => document.querySelector(`[data-tile="${name}"]`)?.dataset.muted, member);
+
+test("two members are connected through the server", async () => {
+  for (const caller of Object.values(callers)) await caller.join(server, "away");
+  await untilAllDecode(Object.values(callers));
+});
+
+test("a socket that is away for 5 s costs no frame, and what was pressed meanwhile counts", async (t) => {
+  const { ann, bob } = callers;
+  await Promise.all([watch(ann, "bob"), watch(bob, "ann")]);
+  await ann.evaluate((ms) => {
+    globalThis.awayUntil = performance.now() + ms;
+    globalThis.sockets.at(-1).close(3000);
+  }, AWAY_MS);
+  await ann.press("mic");
+  await new Promise((resolve) => setTimeout(resolve, AWAY_MS));
+  assert.equal(await muted(bob, "ann"), "false", "nobody could be told yet");
+  await until("ann is back", () => ann.evaluate(() => globalThis.colchis.room?.state === "joined"));
+  await until("bob sees ann muted", async () => (await muted(bob, "ann")) === "true");
+  for (const caller of [ann, bob]) {
+    const longest = await gap(caller);
+    t.diagnostic(`longest time without a frame on ${caller.name}'s page: ${longest} ms`);
+    assert.ok(longest < GAP_MAX_MS, `${caller.name}'s picture stood still for ${longest} ms`);
+  }
+  await ann.press("mic");
+  await until("bob sees ann unmuted", async () => (await muted(bob, "ann")) === "false");
+});
+
+test("a page that is reloaded is back in the call", async () => {
+  await callers.ann.join(server, "away");
+  await untilAllDecode(Object.values(callers));
+});
