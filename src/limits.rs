@@ -130,6 +130,8 @@ pub const MEMBERS_PER_ROOM_MAX: usize = 1024;
 pub const FRESH_PEERS_MAX: u32 = 8;
 /// See [`FRESH_PEERS_MAX`], s.
 pub const FRESH_PEERS_PERIOD_S: u64 = 60;
+/// ICE restarts a client may ask for within [`FRESH_PEERS_PERIOD_S`]. More: not begun; a transport without consent ends.
+pub const ICE_RESTARTS_MAX: u32 = 8;
 /// Times a client is asked again for a description that was refused. More: it stays without until it reconnects.
 pub const DESCRIPTION_TRIES_MAX: u32 = 3;
 /// Members of one room that are connected with each other. More: joins are refused.

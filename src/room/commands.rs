@@ -10,13 +10,17 @@ use crate::bus::client::{Capabilities, CloseReason, Command, Event, TrackPatchCo
 use crate::bus::spec::RoomSpec;
 use crate::faults;
 use crate::id::{MemberId, PeerId, SessionId, TrackId};
-use crate::limits::{DESCRIPTION_TRIES_MAX, FRESH_PEERS_MAX, FRESH_PEERS_PERIOD_S};
+use crate::limits::{
+    DESCRIPTION_TRIES_MAX, FRESH_PEERS_MAX, FRESH_PEERS_PERIOD_S, ICE_RESTARTS_MAX,
+};
 use crate::room::codecs::decodes;
+use crate::room::mesh::connection_failed;
 use crate::room::model::{Member, Peer, Phase};
 use crate::room::negotiation::{NegotiationError, OfferContext};
 use crate::room::quality::Quality;
 use crate::room::{Context, Room, RoomError};
 use crate::time::RateWindow;
+use crate::wire::sdp::IceParams;
 
 const FRESH_PEERS_PERIOD: Duration = Duration::from_secs(FRESH_PEERS_PERIOD_S);
 
@@ -52,6 +56,7 @@ impl Room {
                     decodes: decodes(&capabilities),
                     peer: None,
                     quality: Quality::default(),
+                    ice_restarts: RateWindow::new(ICE_RESTARTS_MAX, FRESH_PEERS_PERIOD),
                     fresh_peers: RateWindow::new(FRESH_PEERS_MAX, FRESH_PEERS_PERIOD),
                 };
                 self.members.insert(id.clone(), member);
@@ -149,12 +154,40 @@ impl Room {
             Command::SynchronizeMe { .. } if synchronized => Err(RoomError::InSync),
             Command::SynchronizeMe { state } => self.synchronize(id, &state, cx),
             // An ICE-lite agent learns addresses from checks alone (RFC 8445 section 2.5).
-            Command::SetIceCandidate { peer_id, .. }
-            | Command::AddPeerConnectionMetrics { peer_id, .. } => {
-                self.peer(id, peer_id).map(|_| ())
+            Command::SetIceCandidate { peer_id, .. } => self.peer(id, peer_id).map(|_| ()),
+            Command::AddPeerConnectionMetrics { peer_id, metrics } => {
+                self.peer(id, peer_id)?;
+                if connection_failed(&metrics) == Some(true) {
+                    self.restart_ice(id, cx);
+                }
+                Ok(())
             }
             Command::JoinRoom { .. } | Command::LeaveRoom { .. } => Err(RoomError::NotForRoom),
         }
+    }
+
+    /// The client's connection has failed: ICE begins anew on the same transport, so that keys and streams stay.
+    fn restart_ice(&mut self, id: &MemberId, cx: &mut Context<'_>) {
+        let Some(member) = self.members.get_mut(id) else {
+            return;
+        };
+        let Some(peer) = member.peer.as_mut() else {
+            return;
+        };
+        // Before the first negotiation there is nothing to begin anew; one restart at a time is enough.
+        let running = peer.restart_ice || peer.negotiation.pending_ice().is_some();
+        if running || peer.negotiation.remote().is_none() || !member.ice_restarts.admit(cx.now) {
+            return;
+        }
+        let Some(fresh) = cx.machine.restart_ice(peer.transport, cx.rng) else {
+            return;
+        };
+        peer.negotiation.restart_ice(IceParams {
+            ufrag: fresh.ufrag,
+            pwd: fresh.pwd,
+        });
+        peer.restart_ice = true;
+        self.announce(id, cx);
     }
 
     /// The peer `peer_id` of `member`.

@@ -47,6 +47,8 @@ pub struct Member {
     pub peer: Option<Peer>,
     /// How well it is connected.
     pub quality: Quality,
+    /// ICE restarts its client may still ask for.
+    pub ice_restarts: RateWindow,
     /// Peers it may still be given in place of ones that ended of themselves.
     pub fresh_peers: RateWindow,
 }

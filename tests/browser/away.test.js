@@ -1,4 +1,5 @@
-// What may go away for some seconds without anybody's picture standing still: the signalling socket, and the page.
+// What may go away for some seconds without anybody's picture standing still: the signalling socket, the page, and
+// the way of the media.
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
@@ -92,4 +93,24 @@ test("a socket that is away for 5 s costs no frame, and what was pressed meanwhi
 test("a page that is reloaded is back in the call", async () => {
   await callers.ann.join(server, "away");
   await untilAllDecode(Object.values(callers));
+});
+
+test("a connection that is said to have failed begins anew, with the same connection and no frame lost for long", async (t) => {
+  const { ann, bob } = callers;
+  const ufrags = () => ann.evaluate(() => globalThis.colchis.pc.remoteDescription.sdp.match(/a=ice-ufrag:(\S+)/)[1]);
+  const before = await ufrags();
+  const connection = await ann.page.evaluateHandle(() => globalThis.colchis.pc);
+  await Promise.all([watch(ann, "bob"), watch(bob, "ann")]);
+  await ann.evaluate(() =>
+    globalThis.colchis.room.peers[0].send("AddPeerConnectionMetrics", { metrics: { PeerConnectionState: "Failed" } }),
+  );
+  await until("the server has other credentials", async () => (await ufrags()) !== before);
+  await new Promise((resolve) => setTimeout(resolve, 3_000));
+  assert.ok(await ann.page.evaluate((pc) => globalThis.colchis.pc === pc && pc.connectionState === "connected", connection));
+  for (const caller of [ann, bob]) {
+    const longest = await gap(caller);
+    t.diagnostic(`longest time without a frame on ${caller.name}'s page: ${longest} ms`);
+    assert.ok(longest < GAP_MAX_MS, `${caller.name}'s picture stood still for ${longest} ms`);
+  }
+  await untilAllDecode([ann, bob]);
 });

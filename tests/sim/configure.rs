@@ -288,3 +288,43 @@ fn rooms_are_linked_and_parted_while_media_flows() {
     assert!(sends_only(&world, hearer));
     assert!(world.faults().is_empty(), "{:?}", world.faults());
 }
+
+#[test]
+fn a_connection_that_has_failed_begins_anew_with_the_same_keys_and_streams() {
+    let mut world = call();
+    let ufrag = |world: &World| {
+        let remote = world.seats[0].client.signal.remote.as_ref();
+        remote.map(|r| r.ufrag.clone())
+    };
+    let ssrcs = |world: &World| -> Vec<u32> {
+        let streams = world.seats[0].client.streams.keys();
+        streams.copied().collect()
+    };
+    let (before, streams) = (ufrag(&world), ssrcs(&world));
+    let handshakes = world.seats[0].client.tally.handshakes;
+    let peer = world.seats[0].client.signal.peer;
+    let failed = serde_json::json!({"command": "AddPeerConnectionMetrics", "data": {
+        "peer_id": peer, "metrics": {"PeerConnectionState": "Failed"}}});
+    for _ in 0..20 {
+        // Said again and again it begins anew a few times, and no more.
+        world.client_command(0, failed.clone());
+        pass(&mut world, 400);
+    }
+    assert_ne!(ufrag(&world), before, "other credentials");
+    let count = received(&world, 0);
+    pass(&mut world, 7_000);
+    assert!(received(&world, 0) > count + 150, "media goes on");
+    assert_eq!(ssrcs(&world), streams);
+    assert_eq!(world.seats[0].client.tally.handshakes, handshakes);
+    assert_eq!(world.seats[0].client.signal.peer, peer, "the same peer");
+    assert!(world.faults().is_empty(), "{:?}", world.faults());
+    for seat in 0..2 {
+        world.leave(seat);
+    }
+    pass(&mut world, 1_000);
+    assert_eq!(
+        world.shard.machine().routes(),
+        (0, 0),
+        "nothing is left behind"
+    );
+}

@@ -49,6 +49,8 @@ pub struct Link {
     pub downs: Vec<(Ssrc, DownTrackKey)>,
     /// The peer reads transport-wide sequence numbers.
     pub counts_transport_sequence: bool,
+    /// Its ICE has begun anew at least once.
+    pub restarted: bool,
     /// When reports are due.
     pub reports_due: Time,
 }

@@ -201,6 +201,11 @@ impl Machine {
         )
     }
 
+    /// User fragments and addresses that lead to a transport, for tests: none may be left behind.
+    pub fn routes(&self) -> (usize, usize) {
+        (self.by_ufrag.len(), self.by_address.len())
+    }
+
     /// Takes one datagram in. `Ok(true)`: media that was used; `Ok(false)`: anything else that was.
     ///
     /// # Errors

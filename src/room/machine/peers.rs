@@ -23,12 +23,7 @@ impl Machine {
         member: &MemberId,
         rng: &mut ChaCha20Rng,
     ) -> Option<(TransportKey, IceCredentials)> {
-        let credentials = loop {
-            let credentials = IceCredentials::generate(rng);
-            if !self.by_ufrag.contains_key(&credentials.ufrag) {
-                break credentials;
-            }
-        };
+        let credentials = self.fresh_credentials(rng);
         let rtcp_ssrc = rng.next_u32() | 1;
         let link = Link {
             transport: Transport::new(credentials.clone(), rtcp_ssrc, rng.next_u64()),
@@ -40,6 +35,7 @@ impl Machine {
             ups: Vec::new(),
             downs: Vec::new(),
             counts_transport_sequence: false,
+            restarted: false,
             reports_due: now,
         };
         let key = self.transports.insert(link).ok()?;
@@ -50,6 +46,42 @@ impl Machine {
         }
         self.by_ufrag.insert(credentials.ufrag.clone(), key);
         Some((key, credentials))
+    }
+
+    fn fresh_credentials(&self, rng: &mut ChaCha20Rng) -> IceCredentials {
+        loop {
+            let credentials = IceCredentials::generate(rng);
+            if !self.by_ufrag.contains_key(&credentials.ufrag) {
+                return credentials;
+            }
+        }
+    }
+
+    /// New ICE credentials for a peer that has lost its way (RFC 8445 section 9); keys and streams stay. Those of before
+    /// work until the first check with the new ones.
+    pub fn restart_ice(
+        &mut self,
+        key: TransportKey,
+        rng: &mut ChaCha20Rng,
+    ) -> Option<IceCredentials> {
+        let credentials = self.fresh_credentials(rng);
+        let link = self.transports.get_mut(key)?;
+        link.transport.restart_ice(credentials.clone());
+        link.restarted = true;
+        self.by_ufrag.insert(credentials.ufrag.clone(), key);
+        self.forget_old_ufrags(key);
+        Some(credentials)
+    }
+
+    /// Checks with credentials of before the last restart but one lead nowhere.
+    fn forget_old_ufrags(&mut self, key: TransportKey) {
+        let transports = &self.transports;
+        let used = |ufrag: &str| {
+            let link = transports.get(key);
+            link.is_some_and(|l| l.transport.local_ufrags().any(|u| u == ufrag))
+        };
+        self.by_ufrag
+            .retain(|ufrag, owner| *owner != key || used(ufrag));
     }
 
     /// What the client's description says of its transport.
@@ -108,6 +140,9 @@ impl Machine {
         }
         for ufrag in link.transport.local_ufrags() {
             self.by_ufrag.remove(ufrag);
+        }
+        if link.restarted {
+            self.forget_old_ufrags(key);
         }
         for address in link.transport.remote_addresses() {
             if self.by_address.get(&address) == Some(&key) {

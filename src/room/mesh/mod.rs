@@ -287,7 +287,7 @@ fn act(
 }
 
 /// Whether a report of a client says that its connection has failed, or works; `None`: neither.
-fn connection_failed(metrics: &serde_json::Value) -> Option<bool> {
+pub(super) fn connection_failed(metrics: &serde_json::Value) -> Option<bool> {
     let state = metrics
         .get("PeerConnectionState")
         .or_else(|| metrics.get("IceConnectionState"))?;
