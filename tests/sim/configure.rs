@@ -138,6 +138,38 @@ fn who_is_not_in_the_spec_any_more_is_out() {
 }
 
 #[test]
+fn whoever_plays_a_hub_receives_what_is_published_to_it() {
+    let mut world = call();
+    let hub = EndpointId::new("lobby").unwrap();
+    let plays = |m: &mut MemberSpec| {
+        let play = PlayEndpoint {
+            source: PlaySource::Hub(hub.clone()),
+            tells: false,
+        };
+        m.play = PlaySpec::Only(BTreeMap::from([(EndpointId::new("in").unwrap(), play)]));
+    };
+    let both = |m: &mut MemberSpec| {
+        plays(m);
+        m.publish
+            .values_mut()
+            .for_each(|p| p.hub = Some(hub.clone()));
+    };
+    // The second one publishes to nobody.
+    let one = spec(&world, &[(0, &both), (1, &plays)]);
+    world.configure(1, one);
+    pass(&mut world, 1_000);
+    let (first, second) = (received(&world, 0), received(&world, 1));
+    pass(&mut world, 1_000);
+    assert_eq!((received(&world, 0), first), (0, 0), "never its own");
+    assert!(received(&world, 1) > second + 20);
+    let all = spec(&world, &[(0, &both), (1, &both)]);
+    world.configure(1, all);
+    pass(&mut world, 2_000);
+    assert!(received(&world, 0) > 20);
+    assert!(world.faults().is_empty(), "{:?}", world.faults());
+}
+
+#[test]
 fn media_that_starts_and_stops_is_told() {
     let mut world = call();
     let endpoint = |name: &str| EndpointId::new(name).unwrap();
