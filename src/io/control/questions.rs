@@ -144,3 +144,30 @@ pub(super) fn unix_s() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.unwrap_or_default().as_secs()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jsonwebtoken::{EncodingKey, Header, encode};
+    use rcgen::{KeyPair, PKCS_ED25519};
+    use serde_json::json;
+
+    #[test]
+    fn a_token_counts_under_the_algorithm_of_its_key_only() {
+        let pair = KeyPair::generate_for(&PKCS_ED25519).unwrap();
+        let public = pair.public_key_pem();
+        let keys = TokenKeys::new(None, Some(public.as_bytes())).unwrap();
+        assert!(!keys.is_empty());
+        let claims = json!({"room": "r", "member": "m", "exp": 4_000_000_000_u64});
+        let private = EncodingKey::from_ed_pem(pair.serialize_pem().as_bytes()).unwrap();
+        let good = encode(&Header::new(Algorithm::EdDSA), &claims, &private).unwrap();
+        assert_eq!(keys.claims(&good).unwrap().room, "r");
+        // The public key, which everybody may know, as a shared secret (RFC 8725 section 2.1).
+        let secret = EncodingKey::from_secret(public.as_bytes());
+        let confused = encode(&Header::new(Algorithm::HS256), &claims, &secret).unwrap();
+        assert_eq!(keys.claims(&confused), None);
+        let (head, _) = good.rsplit_once('.').unwrap();
+        assert_eq!(keys.claims(&format!("{head}.AAAA")), None);
+        assert!(TokenKeys::new(None, Some(b"no key".as_slice())).is_err());
+    }
+}
