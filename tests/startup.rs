@@ -11,6 +11,11 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+#[path = "support/process.rs"]
+mod process;
+
+use process::{free_address, wait_listening};
+
 const BINARY: &str = env!("CARGO_BIN_EXE_colchis");
 /// Exit status of a fault the operator cures.
 const EXIT_CONFIG: i32 = 78;
@@ -297,11 +302,8 @@ struct Started {
 
 impl Started {
     fn new(command: &mut Command) -> Started {
-        let port = TcpListener::bind("127.0.0.1:0")
-            .and_then(|l| l.local_addr())
-            .expect("a port")
-            .port();
-        let address = format!("127.0.0.1:{port}");
+        let listens = free_address();
+        let address = listens.to_string();
         command.args(["dev", "--listen", &address]);
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command
@@ -315,24 +317,8 @@ impl Started {
                 let _ = sender.send(std::mem::take(&mut line));
             }
         });
-        let deadline = Instant::now() + Duration::from_secs(20);
+        wait_listening(&mut child, &[listens]);
         let mut printed = String::new();
-        while TcpStream::connect(&address).is_err() {
-            if let Some(status) = child.try_wait().expect("a child") {
-                let mut stderr = String::new();
-                let _ = child
-                    .stderr
-                    .take()
-                    .expect("piped")
-                    .read_to_string(&mut stderr);
-                panic!("{command:?} ended with {status}: {stderr}");
-            }
-            assert!(
-                Instant::now() < deadline,
-                "{command:?} does not listen after 20 s"
-            );
-            std::thread::sleep(Duration::from_millis(10));
-        }
         // The report is printed before anything listens; the page's address is its last needed word.
         while let Ok(line) = receiver.recv_timeout(Duration::from_millis(500)) {
             printed.push_str(&line);

@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use serde_json::json;
 use tokio::task::JoinHandle;
 use tungstenite::Message;
 
 use crate::client::Socket;
+use crate::control::join;
 use crate::server::Server;
 
 const BYSTANDERS: usize = 4;
@@ -26,12 +26,7 @@ impl Bystanders {
         let stop = Arc::new(AtomicBool::new(false));
         let mut tasks = Vec::new();
         for n in 0..BYSTANDERS {
-            let mut socket = Socket::connect(server.public).await.expect("a socket");
-            let data = json!({"member_id": "quiet", "credential": "dev"});
-            let command = json!({"command": "JoinRoom", "data": data});
-            let frame = json!({"Command": {"room_id": format!("quiet{n}"), "command": command}});
-            let join = Message::text(frame.to_string());
-            socket.send(join).await.expect("sent");
+            let socket = join(server.public, &format!("quiet{n}"), "quiet", "dev").await;
             let stop = Arc::clone(&stop);
             tasks.push(tokio::spawn(watch(socket, stop)));
         }

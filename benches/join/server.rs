@@ -1,8 +1,10 @@
 //! A server process of this checkout, and what it costs.
 
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use crate::support::process::{free_address, wait_listening};
 
 /// A running `colchis dev`, which wants no key.
 pub struct Server {
@@ -11,24 +13,15 @@ pub struct Server {
     pub private: SocketAddr,
 }
 
-fn free_port() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("its address")
-}
-
 impl Server {
     pub fn start() -> Self {
-        let (public, private) = (free_port(), free_port());
+        let (public, private) = (free_address(), free_address());
         let mut command = Command::new(env!("CARGO_BIN_EXE_colchis"));
         command.args(["dev", "--listen", &public.to_string()]);
         command.args(["--private-listen", &private.to_string()]);
         command.stdout(Stdio::null()).stderr(Stdio::null());
-        let child = command.spawn().expect("the binary starts");
-        let deadline = Instant::now() + Duration::from_secs(15);
-        while TcpStream::connect(public).is_err() || TcpStream::connect(private).is_err() {
-            assert!(Instant::now() < deadline, "the server does not listen");
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        let mut child = command.spawn().expect("the binary starts");
+        wait_listening(&mut child, &[public, private]);
         Self {
             child,
             public,

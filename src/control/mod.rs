@@ -5,6 +5,7 @@
 
 pub mod error;
 pub mod fid;
+pub mod guest;
 pub mod prometheus;
 pub mod secret;
 pub mod spec;

@@ -1,13 +1,11 @@
 //! What a token (JWT, RFC 7519) grants: one member in one room that nobody has declared.
 
-use std::collections::BTreeMap;
-
 use serde::Deserialize;
 
-use crate::bus::client::RpcSettings;
-use crate::bus::spec::{MemberSpec, PlaySpec, PublishSpec};
+use crate::bus::spec::MemberSpec;
 use crate::config::Timeouts;
-use crate::id::{EndpointId, MemberId, RoomId};
+use crate::control::guest;
+use crate::id::{MemberId, RoomId};
 
 /// Claims of a token. Others are ignored; `exp` is required and checked with the signature.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -35,23 +33,7 @@ impl Claims {
     }
 }
 
-/// The member they make.
+/// The member they make. Its credential is never compared: it shows its token again whenever it comes.
 pub fn member_spec(claims: &Claims, timeouts: &Timeouts) -> MemberSpec {
-    let publish = EndpointId::new("publish")
-        .into_iter()
-        .filter(|_| claims.publish)
-        .map(|id| (id, PublishSpec::default()));
-    let rpc = RpcSettings {
-        idle_timeout_ms: timeouts.idle_timeout_ms,
-        ping_interval_ms: timeouts.ping_interval_ms,
-    };
-    MemberSpec {
-        publish: publish.collect(),
-        play: match claims.subscribe {
-            true => PlaySpec::Everyone,
-            false => PlaySpec::Only(BTreeMap::new()),
-        },
-        // The credential is never compared: such a member shows its token again whenever it comes.
-        ..MemberSpec::new("", rpc, timeouts.reconnect_timeout_ms)
-    }
+    guest::member("", timeouts, claims.publish, claims.subscribe)
 }

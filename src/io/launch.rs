@@ -4,11 +4,11 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::bus::client::RpcSettings;
-use crate::bus::spec::{MemberSpec, P2pPolicy, PublishSpec, RoomSpec};
-use crate::config::{Config, Timeouts};
+use crate::bus::spec::{P2pPolicy, RoomSpec};
+use crate::config::Config;
+use crate::control::guest;
 use crate::control::spec::SpecBook;
-use crate::id::{EndpointId, RoomId};
+use crate::id::RoomId;
 use crate::io::control::TokenKeys;
 use crate::io::specs::{ReadError, read_config, read_specs, read_token_keys, read_token_template};
 use crate::signalling::Template;
@@ -60,7 +60,7 @@ impl Launch {
         config.public.page = true;
         config.private.listen = options.private_listen;
         config.media.udp_port = options.udp_port;
-        let open = Arc::new(open_member(&config.timeouts));
+        let open = Arc::new(guest::member(DEV_CREDENTIAL, &config.timeouts, true, true));
         let p2p = options.p2p;
         let template: Template = Box::new(move |room: &RoomId| {
             Some(Arc::new(RoomSpec {
@@ -114,19 +114,4 @@ fn token_template(like: RoomSpec) -> Template {
             ..like.clone()
         }))
     })
-}
-
-/// A member of an open room: publishes one endpoint, plays everybody.
-fn open_member(timeouts: &Timeouts) -> MemberSpec {
-    let publish = EndpointId::new("publish")
-        .into_iter()
-        .map(|id| (id, PublishSpec::default()));
-    let rpc = RpcSettings {
-        idle_timeout_ms: timeouts.idle_timeout_ms,
-        ping_interval_ms: timeouts.ping_interval_ms,
-    };
-    MemberSpec {
-        publish: publish.collect(),
-        ..MemberSpec::new(DEV_CREDENTIAL, rpc, timeouts.reconnect_timeout_ms)
-    }
 }

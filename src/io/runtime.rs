@@ -9,10 +9,10 @@ use glommio::ExecutorJoinHandle;
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 
-use crate::bus::client::RpcSettings;
 use crate::config::cores::ShardCores;
-use crate::config::media::Codec;
 use crate::config::{Config, Ice, Media};
+use crate::control::guest;
+use crate::control::spec::codec_kind;
 use crate::control::store::Store;
 use crate::id::ShardId;
 use crate::io::addresses;
@@ -37,7 +37,6 @@ use crate::shard::ShardConfig;
 use crate::signalling::{RoomBook, SignallingSettings, Template};
 use crate::transport::dtls::{DimplProvider, DtlsIdentity, DtlsSettings};
 use crate::transport::turn::{IceServers, TurnAuth};
-use crate::wire::codec::CodecKind;
 
 /// Exit status of a fault of our own (sysexits.h, EX_SOFTWARE).
 pub(super) const EXIT_SOFTWARE: i32 = 70;
@@ -396,10 +395,7 @@ fn shard_config(
 fn signalling_settings(config: &Config) -> SignallingSettings {
     let (timeouts, limits) = (&config.timeouts, &config.limits);
     SignallingSettings {
-        rpc: RpcSettings {
-            idle_timeout_ms: timeouts.idle_timeout_ms,
-            ping_interval_ms: timeouts.ping_interval_ms,
-        },
+        rpc: guest::rpc(timeouts),
         join_timeout_ms: timeouts.join_timeout_ms,
         sessions_max: limits.sessions,
         rooms_per_session_max: limits.rooms_per_session,
@@ -424,15 +420,5 @@ fn ice_servers(ice: &Ice) -> IceServers {
         stun: ice.stun.clone(),
         turn: ice.turn.clone(),
         auth,
-    }
-}
-
-fn codec_kind(codec: &Codec) -> CodecKind {
-    match codec {
-        Codec::Opus => CodecKind::Opus,
-        Codec::Vp8 => CodecKind::Vp8,
-        Codec::Vp9 => CodecKind::Vp9,
-        Codec::H264 => CodecKind::H264,
-        Codec::Av1 => CodecKind::Av1,
     }
 }

@@ -73,6 +73,14 @@ pub fn read_token_keys(config: &Config) -> Result<TokenKeys, ReadError> {
     })
 }
 
+fn format_of(path: &Path) -> Option<Format> {
+    match path.extension()?.to_str()? {
+        "yaml" | "yml" => Some(Format::Yaml),
+        "toml" => Some(Format::Toml),
+        _ => None,
+    }
+}
+
 /// What rooms opened by tokens are made like.
 pub fn read_token_template(config: &Config) -> Result<RoomSpec, ReadError> {
     let Some(path) = &config.rooms.token_template else {
@@ -81,10 +89,7 @@ pub fn read_token_template(config: &Config) -> Result<RoomSpec, ReadError> {
     };
     let mut book = SpecBook::default();
     let name = path.display().to_string();
-    let format = match path.extension().and_then(|e| e.to_str()) {
-        Some("toml") => Format::Toml,
-        _ => Format::Yaml,
-    };
+    let format = format_of(path).unwrap_or(Format::Yaml);
     book.add(&name, format, &read(path)?, &config.timeouts)?;
     match book.rooms().next() {
         Some((_, room)) if room.compiled.spec.members.is_empty() => {
@@ -116,10 +121,8 @@ pub fn read_specs(config: &Config) -> Result<SpecBook, ReadError> {
     }
     paths.sort();
     for path in paths {
-        let format = match path.extension().and_then(|e| e.to_str()) {
-            Some("yaml" | "yml") => Format::Yaml,
-            Some("toml") => Format::Toml,
-            _ => continue,
+        let Some(format) = format_of(&path) else {
+            continue;
         };
         let name = path.display().to_string();
         book.add(&name, format, &read(&path)?, &config.timeouts)?;

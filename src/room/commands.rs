@@ -14,10 +14,10 @@ use crate::limits::{
     DESCRIPTION_TRIES_MAX, FRESH_PEERS_MAX, FRESH_PEERS_PERIOD_S, ICE_RESTARTS_MAX,
 };
 use crate::room::codecs::decodes;
-use crate::room::mesh::connection_failed;
 use crate::room::model::{Member, Peer, Phase};
 use crate::room::negotiation::{NegotiationError, OfferContext};
 use crate::room::quality::Quality;
+use crate::room::report::connection_failed;
 use crate::room::{Context, Room, RoomError};
 use crate::time::RateWindow;
 use crate::wire::sdp::IceParams;

@@ -3,7 +3,7 @@
 //! Everything that can go on goes on: tracks that both specs have keep their media, and a change between mesh and
 //! server makes the new connections first. Only a change of `force_relay` costs a member its connections.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::bus::client::CloseReason;
@@ -48,14 +48,14 @@ impl Room {
         let Some(member) = self.members.get_mut(id) else {
             return;
         };
-        let wanted = member.sources();
+        let mut wanted: BTreeMap<Source, bool> = member.sources().into_iter().collect();
         let Some(peer) = member.peer.as_mut() else {
             return;
         };
         let gone: Vec<TrackId> = peer
             .sends
             .iter()
-            .filter(|(_, send)| !wanted.iter().any(|(source, _)| source == &send.source))
+            .filter(|(_, send)| !wanted.contains_key(&send.source))
             .map(|(id, _)| *id)
             .collect();
         for track in gone {
@@ -71,12 +71,8 @@ impl Room {
                 cx.machine.remove_up(up);
             }
         }
-        let mut has: BTreeSet<Source> = BTreeSet::new();
         for (track, send) in &mut peer.sends {
-            has.insert(send.source.clone());
-            let required = wanted
-                .iter()
-                .any(|(source, required)| *required && source == &send.source);
+            let required = wanted.remove(&send.source).unwrap_or(false);
             // What must be sent is not off.
             if required && !send.enabled {
                 send.enabled = true;
@@ -84,11 +80,8 @@ impl Room {
             }
             send.required = required;
         }
-        let new: Vec<(Source, bool)> = wanted
-            .into_iter()
-            .filter(|(source, _)| !has.contains(source))
-            .collect();
-        for (source, required) in new {
+        // The rest has no track yet.
+        for (source, required) in wanted {
             let track = self.next_track_id();
             if let Some(peer) = self.members.get_mut(id).and_then(|m| m.peer.as_mut()) {
                 peer.sends.insert(track, SendTrack::new(source, required));

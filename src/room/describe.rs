@@ -20,6 +20,18 @@ struct Published {
     hub: Option<EndpointId>,
 }
 
+impl From<&SendTrack> for Published {
+    /// Without its hub, which the publisher's spec knows.
+    fn from(send: &SendTrack) -> Self {
+        Self {
+            enabled: send.enabled,
+            muted: send.muted,
+            required: send.required,
+            hub: None,
+        }
+    }
+}
+
 /// Sources by publisher.
 type Catalogue = BTreeMap<(MemberId, Source), Published>;
 
@@ -39,32 +51,27 @@ impl Room {
     fn ensure_send_tracks(&mut self, cx: &mut Context<'_>) {
         let ids: Vec<MemberId> = self.members.keys().cloned().collect();
         for id in ids {
-            let Some(member) = self.members.get(&id) else {
-                continue;
-            };
-            if member.peer.is_some() {
-                self.update_send_tracks(&id, cx);
-                continue;
-            }
-            let sources = member.sources();
-            let plays_somebody = self
-                .members
-                .iter()
-                .any(|(other, m)| other != &id && plays_any(member, other, m))
-                || self.plays_import(member);
-            if sources.is_empty() && !plays_somebody {
-                continue;
-            }
-            let Some(mut peer) = self.new_peer(&id, cx) else {
-                continue;
-            };
-            for (source, required) in sources {
-                let track = SendTrack::new(source, required);
-                peer.sends.insert(self.next_track_id(), track);
-            }
-            if let Some(member) = self.members.get_mut(&id) {
-                member.peer = Some(peer);
-            }
+            self.ensure_peer(&id, cx);
+            self.update_send_tracks(&id, cx);
+        }
+    }
+
+    /// A peer without tracks for a member that has none, if there is anything for it to send or receive.
+    fn ensure_peer(&mut self, id: &MemberId, cx: &mut Context<'_>) {
+        let Some(member) = self.members.get(id).filter(|m| m.peer.is_none()) else {
+            return;
+        };
+        let plays_somebody = self
+            .members
+            .iter()
+            .any(|(other, m)| other != id && plays_any(member, other, m))
+            || self.plays_import(member);
+        if member.sources().is_empty() && !plays_somebody {
+            return;
+        }
+        let peer = self.new_peer(id, cx);
+        if let Some(member) = self.members.get_mut(id) {
+            member.peer = peer;
         }
     }
 
@@ -75,10 +82,8 @@ impl Room {
             for send in sends {
                 let endpoint = member.spec.publish.get(&send.source.endpoint);
                 let published = Published {
-                    enabled: send.enabled,
-                    muted: send.muted,
-                    required: send.required,
                     hub: endpoint.and_then(|e| e.hub.clone()),
+                    ..Published::from(send)
                 };
                 out.insert((id.clone(), send.source.clone()), published);
             }
@@ -207,12 +212,7 @@ impl Room {
             return;
         };
         if let Some(send) = peer.sends.get(&track) {
-            let published = Published {
-                enabled: send.enabled,
-                muted: send.muted,
-                required: send.required,
-                hub: None,
-            };
+            let published = Published::from(send);
             let key = (id.clone(), send.source.clone());
             for receiver in send.receivers.clone() {
                 self.spread_to_receiver(&receiver, &key, &published);

@@ -15,6 +15,7 @@ pub mod model;
 pub mod negotiation;
 mod quality;
 mod reconcile;
+mod report;
 pub mod slab;
 mod stats;
 mod synchronize;

@@ -19,15 +19,36 @@ use crate::time::Time;
 /// Subscriptions looked at per member: they share one way.
 const SUBSCRIPTIONS_LOOKED_AT: usize = 16;
 /// Packets in a measurement, at least: a single loss among few says nothing.
-pub(super) const PACKETS_MIN: u64 = 20;
+const PACKETS_MIN: u64 = 20;
 
 /// What is known of a member's two directions.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Quality {
     up: Option<ConnectionQualityScore>,
     down: Option<ConnectionQualityScore>,
-    /// Packets received and lost when it was measured last.
-    counted: (u64, u64),
+    counted: Counted,
+}
+
+/// Packets received and lost when a direction was measured last.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Counted {
+    packets: u64,
+    lost: u64,
+}
+
+impl Counted {
+    /// Loss since the last measurement. `None`: too few packets to say, or fewer than before, because the streams are
+    /// other ones.
+    pub(super) fn loss_percent(&mut self, packets: u64, lost: u64) -> Option<f64> {
+        let received = packets.checked_sub(self.packets);
+        if received.is_some_and(|n| n < PACKETS_MIN) {
+            return None;
+        }
+        let gone = lost.saturating_sub(self.lost);
+        *self = Self { packets, lost };
+        let all = received?.saturating_add(gone).max(1);
+        Some(100.0 * gone as f64 / all as f64)
+    }
 }
 
 /// When, and how far away the member is.
@@ -99,16 +120,7 @@ impl Quality {
             lost += track.lost.saturating_sub(track.recovered);
             jitter = jitter.max(track.jitter);
         }
-        let (packets_before, lost_before) = self.counted;
-        let received = packets.checked_sub(packets_before);
-        if received.is_some_and(|n| n < PACKETS_MIN) {
-            return None;
-        }
-        self.counted = (packets, lost);
-        // Fewer than before: its tracks are other ones.
-        let received = received?;
-        let gone = lost.saturating_sub(lost_before);
-        let loss = 100.0 * gone as f64 / (received + gone).max(1) as f64;
+        let loss = self.counted.loss_percent(packets, lost)?;
         Some(score(moment.rtt?, jitter, loss))
     }
 }
@@ -227,7 +239,7 @@ mod tests {
         let of = |up, down| Quality {
             up: Some(up),
             down: Some(down),
-            counted: (0, 0),
+            counted: Counted::default(),
         };
         assert_eq!(of(High, Poor).towards(&of(Poor, Medium)), Some(Medium));
         assert_eq!(of(Low, High).towards(&of(High, High)), Some(Low));

@@ -52,10 +52,9 @@ impl Shard {
                 }
             }
             // What it does not import any more, it does not want any more.
-            for source in self.rooms.iter().filter(|(_, r)| r.has_foreign(importer)) {
-                if changed.contains(importer) {
-                    pairs.insert((source.0.clone(), importer.clone()));
-                }
+            if changed.contains(importer) {
+                let wanted = self.rooms.iter().filter(|(_, r)| r.has_foreign(importer));
+                pairs.extend(wanted.map(|(source, _)| (source.clone(), importer.clone())));
             }
         }
         let rooms = &self.rooms;

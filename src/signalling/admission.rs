@@ -76,7 +76,8 @@ impl Signalling {
             capabilities,
         };
         // A client that asks again takes its first question back.
-        self.drop_pending(|p| p.join.session == id && p.join.room == join.room, None);
+        let same = |p: &Pending| p.join.session == id && p.join.room == join.room;
+        self.drop_pending(same, LeaveReason::Disconnected);
         match self.verdict(&join, credential) {
             Verdict::Bad => self.refuse_join(now, id, join.room, Refusal::Rejected),
             Verdict::Good => self.admit(now, join),
@@ -197,13 +198,8 @@ impl Signalling {
         }
     }
 
-    /// Takes joins back that wait; `why` is told if they were let in meanwhile.
-    pub(super) fn drop_pending(
-        &mut self,
-        whose: impl Fn(&Pending) -> bool,
-        why: Option<LeaveReason>,
-    ) {
-        let reason = why.unwrap_or(LeaveReason::Disconnected);
+    /// Takes joins back that wait; `reason` is told if they are let in all the same.
+    fn drop_pending(&mut self, whose: impl Fn(&Pending) -> bool, reason: LeaveReason) {
         for pending in self.pending.values_mut() {
             if pending.gone.is_none() && whose(pending) {
                 pending.gone = Some(reason);
@@ -215,7 +211,7 @@ impl Signalling {
     pub(super) fn drop_pending_of(&mut self, id: SessionId, leave: Option<CloseReason>) {
         if !self.pending.is_empty() {
             let reason = leave.map_or(LeaveReason::Lost, super::membership::leave_reason);
-            self.drop_pending(|p| p.join.session == id, Some(reason));
+            self.drop_pending(|p| p.join.session == id, reason);
         }
     }
 
@@ -301,8 +297,8 @@ impl Signalling {
     }
 }
 
-/// Constant time in the contents and, by hashing first, in the length.
-fn same_secret(wanted: &str, given: &str) -> bool {
+/// Whether two secrets are the same: constant time in the contents and, by hashing first, in the length.
+pub fn same_secret(wanted: &str, given: &str) -> bool {
     let wanted = digest(&SHA256, wanted.as_bytes());
     let given = digest(&SHA256, given.as_bytes());
     wanted.as_ref().ct_eq(given.as_ref()).into()

@@ -30,7 +30,7 @@ impl Signalling {
             .map(|(member, _)| member.clone())
             .collect();
         for member in out {
-            self.kick(now, &id, &member);
+            self.kick(now, &id, &member, None);
         }
         let Some(spec) = spec else {
             return;
@@ -50,10 +50,7 @@ impl Signalling {
             .flat_map(|(id, room)| room.presences().map(|(m, _)| (id.clone(), m.clone())))
             .collect();
         for (room, member) in all {
-            if self.tells_leave(&room, &member) {
-                self.tell_left(&room, &member, LeaveReason::Kicked);
-            }
-            self.kick(now, &room, &member);
+            self.kick(now, &room, &member, Some(LeaveReason::Kicked));
         }
     }
 
@@ -75,30 +72,18 @@ impl Signalling {
 
     /// Everybody who is in a room hears of the end by its socket; whoever made the room, by this.
     pub(super) fn tell_shutdown(&mut self) {
-        let mut notices = Vec::new();
-        for (id, room) in &self.rooms {
-            for (member, _) in room.presences() {
-                if self.tells_leave(id, member) {
-                    notices.push((id.clone(), member.clone()));
-                }
-            }
-        }
+        let rooms = self.rooms.iter();
+        let notices: Vec<(RoomId, MemberId)> = rooms
+            .flat_map(|(id, room)| room.told_members().map(|m| (id.clone(), m.clone())))
+            .collect();
         for (room, member) in notices {
             self.tell_left(&room, &member, LeaveReason::ServerShutdown);
         }
     }
 
-    /// Puts a member out; its client is told, nobody else.
-    fn kick(&mut self, now: Time, room: &RoomId, member: &MemberId) {
-        let Some(found) = self.rooms.get(room) else {
-            return;
-        };
-        let shard = found.shard();
-        let presence = found.presences().find(|(id, _)| *id == member);
-        let presence = presence.map(|(_, presence)| presence);
-        if !self.take_membership(room, member, None) {
-            return;
-        }
+    /// Puts a member out; its client is told, and the control thread for `reason`, if there is one.
+    fn kick(&mut self, now: Time, room: &RoomId, member: &MemberId, reason: Option<LeaveReason>) {
+        let presence = self.rooms.get(room).and_then(|r| r.presence(member));
         if let Some(Presence::Here(session)) = presence {
             self.forget(now, session, room);
             self.send_left(session, room.clone(), CloseReason::Evicted);
@@ -107,13 +92,7 @@ impl Signalling {
                 self.end_session(now, session, None);
             }
         }
-        self.drop_room_if_over(room);
-        let command = ShardCommand::Leave {
-            room: room.clone(),
-            member: member.clone(),
-            reason: CloseReason::Evicted,
-        };
-        self.command_shard(now, shard, command);
+        self.take_out(now, room, member, CloseReason::Evicted, reason);
     }
 
     /// Sessions of the room's members get its timeouts.
@@ -130,10 +109,6 @@ impl Signalling {
         for (session, rpc) in sessions {
             self.apply_rpc(now, session, rpc);
         }
-    }
-
-    fn tells_leave(&self, room: &RoomId, member: &MemberId) -> bool {
-        self.rooms.get(room).is_some_and(|r| r.tells_leave(member))
     }
 
     /// Whether the member is in the room, lost or not.

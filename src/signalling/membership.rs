@@ -59,9 +59,15 @@ impl Room {
         self.members.contains_key(member)
     }
 
-    /// Whether the control thread is told when `member` is out.
-    pub(super) fn tells_leave(&self, member: &MemberId) -> bool {
-        self.members.get(member).is_some_and(|m| m.tells_leave)
+    /// Members of whom the control thread is told when they are out.
+    pub(super) fn told_members(&self) -> impl Iterator<Item = &MemberId> {
+        let told = self.members.iter().filter(|(_, m)| m.tells_leave);
+        told.map(|(id, _)| id)
+    }
+
+    /// Who speaks for `member`, if it is in.
+    pub(super) fn presence(&self, member: &MemberId) -> Option<Presence> {
+        Some(self.members.get(member)?.presence)
     }
 
     /// What another spec says of its members takes effect; who speaks for them.
@@ -279,10 +285,23 @@ impl Signalling {
         member: &MemberId,
         reason: CloseReason,
     ) {
+        let told = Some(leave_reason(reason));
+        self.take_out(now, room, member, reason, told);
+    }
+
+    /// The same, with a word of its own for the control thread, or none.
+    pub(super) fn take_out(
+        &mut self,
+        now: Time,
+        room: &RoomId,
+        member: &MemberId,
+        reason: CloseReason,
+        told: Option<LeaveReason>,
+    ) {
         let Some(shard) = self.rooms.get(room).map(|r| r.shard) else {
             return;
         };
-        if !self.take_membership(room, member, Some(leave_reason(reason))) {
+        if !self.take_membership(room, member, told) {
             return;
         }
         self.drop_room_if_over(room);
@@ -497,11 +516,7 @@ impl Signalling {
     /// Ends memberships after a fault of their shard, and tells those who listen.
     fn put_out(&mut self, now: Time, room: &RoomId, members: &[MemberId]) {
         for member in members {
-            let presence = self
-                .rooms
-                .get(room)
-                .and_then(|r| r.members.get(member))
-                .map(|m| m.presence);
+            let presence = self.rooms.get(room).and_then(|r| r.presence(member));
             self.take_membership(room, member, Some(LeaveReason::Kicked));
             if let Some(Presence::Here(session)) = presence {
                 self.forget(now, session, room);
@@ -512,7 +527,7 @@ impl Signalling {
 
     /// Removes the membership from its room; for a reason that the control thread is told, if it wants to be.
     /// `false` if there was none.
-    pub(super) fn take_membership(
+    fn take_membership(
         &mut self,
         id: &RoomId,
         member: &MemberId,

@@ -34,6 +34,7 @@ use crate::metrics::SignallingCounters;
 use crate::time::Time;
 
 use admission::Pending;
+pub use admission::same_secret;
 use membership::Room;
 use placement::ShardState;
 use session::Session;

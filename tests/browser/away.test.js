@@ -4,7 +4,7 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 
-import { startChromium, until, untilAllDecode } from "./lib/browsers.js";
+import { gap, startChromium, until, untilAllDecode, watch } from "./lib/browsers.js";
 import { startServer } from "./lib/server.js";
 
 const AWAY_MS = 5_000;
@@ -41,25 +41,6 @@ function interceptSockets() {
     }
   };
 }
-
-/** Notes when each frame of `member` is shown, from now on. */
-const watch = (caller, member) =>
-  caller.evaluate((name) => {
-    const video = document.querySelector(`video[data-member="${name}"]`);
-    const shown = (globalThis.shown = []);
-    const next = () => {
-      shown.push(performance.now());
-      video.requestVideoFrameCallback(next);
-    };
-    video.requestVideoFrameCallback(next);
-  }, member);
-
-/** Longest time without a new frame since `watch`, ms. */
-const gap = (caller) =>
-  caller.evaluate(() => {
-    const times = [...globalThis.shown, performance.now()];
-    return Math.round(Math.max(...times.slice(1).map((time, at) => time - times[at])));
-  });
 
 const muted = (caller, member) =>
   caller.evaluate((name) => document.querySelector(`[data-tile="${name}"]`)?.dataset.muted, member);

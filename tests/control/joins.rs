@@ -12,6 +12,21 @@ fn no(reason: &str) -> Joined {
     Joined::No(reason.to_owned())
 }
 
+/// The peer that `member` is given receives what `sender` sends, and nothing else.
+async fn receives_from(member: &mut Member, sender: &str) {
+    let created = member
+        .until(|e| e["event"] == "PeerCreated")
+        .await
+        .expect("a peer");
+    let tracks = created["data"]["tracks"].as_array().expect("tracks");
+    assert!(
+        tracks
+            .iter()
+            .all(|t| t["direction"]["Recv"]["sender"] == sender),
+        "{tracks:?}"
+    );
+}
+
 #[tokio::test]
 async fn members_join_by_the_url_they_are_given_and_by_what_a_hash_knows() {
     let server = Server::start("joins", "");
@@ -88,17 +103,7 @@ async fn a_change_reaches_those_who_are_in() {
     // An endpoint for somebody who is there.
     let (status, _) = rest.call("POST", "/call/bob/in", Some(&play)).await;
     assert_eq!(status, 201);
-    let created = bob
-        .until(|e| e["event"] == "PeerCreated")
-        .await
-        .expect("a peer");
-    let tracks = created["data"]["tracks"].as_array().expect("tracks");
-    assert!(
-        tracks
-            .iter()
-            .all(|t| t["direction"]["Recv"]["sender"] == "ann"),
-        "{tracks:?}"
-    );
+    receives_from(&mut bob, "ann").await;
     let told = ann
         .until(|e| e["event"] == "PeerUpdated")
         .await
@@ -173,15 +178,5 @@ async fn tokens_open_rooms() {
     let (_ann, _) = Member::join(&server, "t", "ann", &token(&good, key)).await;
     let (mut bob, joined) = Member::join(&server, "t", "bob", &token(&listener, key)).await;
     assert_eq!(joined, Joined::Yes);
-    let created = bob
-        .until(|e| e["event"] == "PeerCreated")
-        .await
-        .expect("a peer");
-    let tracks = created["data"]["tracks"].as_array().expect("tracks");
-    assert!(
-        tracks
-            .iter()
-            .all(|t| t["direction"]["Recv"]["sender"] == "ann"),
-        "{tracks:?}"
-    );
+    receives_from(&mut bob, "ann").await;
 }

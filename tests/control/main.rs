@@ -2,6 +2,8 @@
 //!
 //! gRPC is spoken by the public crate's own client and callback server, so that whatever they can say is understood and
 //! whatever we say parses with them.
+#[path = "../support/process.rs"]
+mod process;
 #[path = "../e2e/ws.rs"]
 mod ws;
 

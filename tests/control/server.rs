@@ -1,12 +1,13 @@
 //! A configured server on free ports, with an API key; and the least a client needs to join.
 
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::process::{free_address, wait_listening};
 use crate::ws::{Ws, WsEvent};
 
 /// Key of the API.
@@ -27,11 +28,6 @@ pub struct Server {
     pub dir: PathBuf,
 }
 
-fn free_port() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("its address")
-}
-
 impl Server {
     /// With `more` behind the least configuration.
     pub fn start(name: &str, more: &str) -> Server {
@@ -43,7 +39,7 @@ impl Server {
         let dir = std::env::temp_dir().join(format!("colchis-{name}-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&dir);
         std::fs::create_dir_all(dir.join("rooms")).expect("a directory");
-        let (public, private) = (free_port(), free_port());
+        let (public, private) = (free_address(), free_address());
         let config = format!(
             "[public]\nlisten = \"{public}\"\n[private]\nlisten = \"{private}\"\napi_key = \"{KEY}\"\n{private_more}\
              [media]\nudp_port = 0\n[callbacks]\nsigning_key = \"{SECRET}\"\ntimeout_ms = 2000\n{more}"
@@ -63,13 +59,7 @@ impl Server {
             private,
             dir,
         };
-        let deadline = Instant::now() + PATIENCE;
-        while TcpStream::connect(public).is_err() || TcpStream::connect(private).is_err() {
-            let ended = server.child.try_wait().expect("a child");
-            assert!(ended.is_none(), "the server ended: {ended:?}");
-            assert!(Instant::now() < deadline, "the server does not listen");
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        wait_listening(&mut server.child, &[public, private]);
         server
     }
 

@@ -7,6 +7,8 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::support::process::wait_listening;
+
 /// How long an HTTP answer may take where every test runs a server on the same two cores.
 const ANSWER_MAX: Duration = Duration::from_secs(15);
 
@@ -66,27 +68,9 @@ impl Server {
     }
 
     fn wait_ready(mut self) -> Server {
-        let deadline = Instant::now() + Duration::from_secs(20);
-        loop {
-            if TcpStream::connect(self.public).is_ok() && TcpStream::connect(self.private).is_ok() {
-                return self;
-            }
-            let child = self.child.as_mut().expect("not stopped");
-            if let Some(status) = child.try_wait().expect("child") {
-                let mut stderr = String::new();
-                let _ = child
-                    .stderr
-                    .take()
-                    .expect("piped")
-                    .read_to_string(&mut stderr);
-                panic!("the server ended at once ({status}): {stderr}");
-            }
-            assert!(
-                Instant::now() < deadline,
-                "the server did not listen within 20 s"
-            );
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        let child = self.child.as_mut().expect("not stopped");
+        wait_listening(child, &[self.public, self.private]);
+        self
     }
 
     /// Process id.

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use colchis::bus::spec::{MemberSpec, PlaySpec, PublishPolicy, RoomSpec};
+use colchis::bus::spec::{PlaySpec, PublishPolicy, RoomSpec};
 use colchis::time::Time;
 use rand_core::RngCore;
 
@@ -130,41 +130,28 @@ fn reconfigure(world: &mut World, seat: usize) {
         1 => PublishPolicy::Required,
         _ => PublishPolicy::Disabled,
     };
-    let whole = world.spec(room);
-    let mut member = MemberSpec::clone(
-        whole
-            .open
-            .as_ref()
-            .expect("rooms of the simulation are open"),
-    );
-    for publish in member.publish.values_mut() {
-        (publish.audio, publish.video) = (policy(draw / 2), policy(draw / 8));
-    }
-    if draw.is_multiple_of(8) {
-        member.play = PlaySpec::Only(BTreeMap::new());
-    } else {
-        member.play = PlaySpec::Everyone;
-    }
-    let spec = RoomSpec {
-        open: Some(Arc::new(member)),
-        ..RoomSpec::clone(&whole)
+    let play = match draw.is_multiple_of(8) {
+        true => PlaySpec::Only(BTreeMap::new()),
+        false => PlaySpec::Everyone,
     };
-    world.configure(room, spec);
+    give(world, room, policy(draw / 2), policy(draw / 8), play);
 }
 
 /// The room is as it was in the beginning.
 fn restore(world: &mut World, room: u16) {
+    let optional = PublishPolicy::Optional;
+    give(world, room, optional, optional, PlaySpec::Everyone);
+}
+
+/// Another spec for the members of a room.
+fn give(world: &mut World, room: u16, audio: PublishPolicy, video: PublishPolicy, play: PlaySpec) {
     let whole = world.spec(room);
-    let mut member = MemberSpec::clone(
-        whole
-            .open
-            .as_ref()
-            .expect("rooms of the simulation are open"),
-    );
+    let open = whole.open.as_deref();
+    let mut member = open.expect("rooms of the simulation are open").clone();
     for publish in member.publish.values_mut() {
-        (publish.audio, publish.video) = Default::default();
+        (publish.audio, publish.video) = (audio, video);
     }
-    member.play = PlaySpec::Everyone;
+    member.play = play;
     let spec = RoomSpec {
         open: Some(Arc::new(member)),
         ..RoomSpec::clone(&whole)

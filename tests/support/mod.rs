@@ -4,5 +4,6 @@
 #![allow(dead_code)]
 
 pub mod media;
+pub mod process;
 pub mod sdp;
 pub mod signal;

@@ -9,6 +9,7 @@ use crate::bus::spec::{
     PublishPolicy, PublishSpec, RoomSpec,
 };
 use crate::config::Timeouts;
+use crate::config::media::Codec;
 use crate::control::error::{ControlError, ErrorCode};
 use crate::id::{EndpointId, IdError, MemberId, RoomId};
 use crate::limits::{
@@ -17,7 +18,7 @@ use crate::limits::{
 use crate::wire::codec::CodecKind;
 
 use super::element::{
-    self, Codec, Credentials, Endpoint, Member, P2p, Play, Policy, Publish, RoomChild, RoomElement,
+    self, Credentials, Endpoint, Member, P2p, Play, Policy, Publish, RoomChild, RoomElement,
 };
 
 /// What follows a room in the paths of the API.
@@ -48,15 +49,11 @@ pub fn compile(room: &RoomElement, timeouts: &Timeouts) -> Result<Compiled, Cont
     };
     let spec = compiler.room(room)?;
     compiler.check_sources(room, &spec);
-    let duration = |key, value: &Option<String>| match value {
-        None => Ok(None),
-        Some(text) => duration(&room.id, key, text).map(Some),
-    };
     Ok(Compiled {
         spec: Arc::new(spec),
         warnings: compiler.warnings,
-        ttl_empty_ms: duration("ttl_empty", &room.ttl_empty)?,
-        max_duration_ms: duration("max_duration", &room.max_duration)?,
+        ttl_empty_ms: duration(&room.id, "ttl_empty", &room.ttl_empty)?,
+        max_duration_ms: duration(&room.id, "max_duration", &room.max_duration)?,
     })
 }
 
@@ -75,10 +72,12 @@ fn id<T>(element: &str, id: Result<T, IdError>) -> Result<T, ControlError> {
     id.map_err(|e| ControlError::new(ErrorCode::InvalidElementId, element, e.to_string()))
 }
 
-fn duration(element: &str, key: &str, text: &str) -> Result<u32, ControlError> {
+/// A duration in milliseconds, if the spec names one.
+fn duration(element: &str, key: &str, text: &Option<String>) -> Result<Option<u32>, ControlError> {
     let wrong =
         |why| ControlError::new(ErrorCode::InvalidDuration, element, format!("{key}: {why}"));
-    element::duration_ms(text).map_err(wrong)
+    let ms = text.as_deref().map(element::duration_ms).transpose();
+    ms.map_err(wrong)
 }
 
 impl Compiler<'_> {
@@ -185,10 +184,12 @@ impl Compiler<'_> {
         let mut spec = MemberSpec {
             credential: credential(element, &member.credentials)?,
             rpc: self.rpc(element, member)?,
-            reconnect_timeout_ms: match &member.reconnect_timeout {
-                None => reconnect,
-                Some(text) => duration(element, "reconnect_timeout", text)?,
-            },
+            reconnect_timeout_ms: duration(
+                element,
+                "reconnect_timeout",
+                &member.reconnect_timeout,
+            )?
+            .unwrap_or(reconnect),
             asks_join: member.on_join.is_some(),
             tells_leave: member.on_leave.is_some(),
             publish: BTreeMap::new(),
@@ -218,22 +219,12 @@ impl Compiler<'_> {
 
     /// Ping interval and idle timeout, the member's own or those of the configuration.
     fn rpc(&self, element: &str, member: &Member) -> Result<RpcSettings, ControlError> {
-        let ms = |key: &str, value: &Option<String>, default: u32| match value {
-            None => Ok(default),
-            Some(text) => duration(element, key, text),
-        };
         let timeouts = self.timeouts;
+        let ping = duration(element, "ping_interval", &member.ping_interval)?;
+        let idle = duration(element, "idle_timeout", &member.idle_timeout)?;
         let rpc = RpcSettings {
-            ping_interval_ms: ms(
-                "ping_interval",
-                &member.ping_interval,
-                timeouts.ping_interval_ms,
-            )?,
-            idle_timeout_ms: ms(
-                "idle_timeout",
-                &member.idle_timeout,
-                timeouts.idle_timeout_ms,
-            )?,
+            ping_interval_ms: ping.unwrap_or(timeouts.ping_interval_ms),
+            idle_timeout_ms: idle.unwrap_or(timeouts.idle_timeout_ms),
         };
         if rpc.ping_interval_ms == 0 || rpc.idle_timeout_ms < rpc.ping_interval_ms.saturating_mul(2)
         {
@@ -401,14 +392,18 @@ fn codecs(room: &RoomElement) -> Result<Option<Vec<CodecKind>>, ControlError> {
             "codecs: name opus and at least one of vp8, vp9, h264, av1, or leave it out",
         ));
     }
-    let kind = |codec: &Codec| match codec {
+    Ok(Some(codecs.iter().map(codec_kind).collect()))
+}
+
+/// A codec of a spec or of the configuration, as shards know it.
+pub fn codec_kind(codec: &Codec) -> CodecKind {
+    match codec {
         Codec::Opus => CodecKind::Opus,
         Codec::Vp8 => CodecKind::Vp8,
         Codec::Vp9 => CodecKind::Vp9,
         Codec::H264 => CodecKind::H264,
         Codec::Av1 => CodecKind::Av1,
-    };
-    Ok(Some(codecs.iter().map(kind).collect()))
+    }
 }
 
 fn members_max(room: &RoomElement) -> Result<Option<usize>, ControlError> {

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::config::media::Codec;
+
 /// The element at the root.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "kind")]
@@ -224,25 +226,6 @@ pub enum Policy {
     /// Must not.
     #[serde(alias = "DISABLED")]
     Disabled,
-}
-
-/// A codec, as in `media.codecs` of the configuration.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub enum Codec {
-    /// RFC 7587
-    #[serde(rename = "opus")]
-    Opus,
-    /// RFC 7741
-    #[serde(rename = "VP8")]
-    Vp8,
-    /// RFC 9628
-    #[serde(rename = "VP9")]
-    Vp9,
-    /// RFC 6184
-    H264,
-    /// AV1 RTP payload specification
-    #[serde(rename = "AV1")]
-    Av1,
 }
 
 /// `500ms`, `10s`, `2m` or `1h` in milliseconds.

@@ -12,7 +12,7 @@ use crate::config::Timeouts;
 use crate::control::error::ControlError;
 use crate::id::RoomId;
 
-pub use compile::{Compiled, compile};
+pub use compile::{Compiled, codec_kind, compile};
 use element::{RoomElement, RootElement};
 
 /// Why a spec is refused.

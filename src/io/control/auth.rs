@@ -2,15 +2,14 @@
 
 use std::sync::Arc;
 
-use aws_lc_rs::digest::{SHA256, digest};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use subtle::ConstantTimeEq;
 
 use super::rest::Problem;
 use crate::control::error::{ControlError, ErrorCode};
+use crate::signalling::same_secret;
 
 /// What has to be shown. Never logged.
 #[derive(Clone)]
@@ -19,15 +18,11 @@ pub(super) enum Key {
     None,
     /// No key is configured, so nobody may.
     Unset,
-    /// A text with this hash, in `Authorization: Bearer`.
-    Bearer(Arc<[u8; 32]>),
+    /// This text, in `Authorization: Bearer`.
+    Bearer(Arc<str>),
 }
 
 impl Key {
-    pub(super) fn bearer(key: &str) -> Self {
-        Self::Bearer(Arc::new(hash(key)))
-    }
-
     /// Whether a request with these headers may go on.
     pub(super) fn check(&self, headers: &HeaderMap) -> Result<(), ControlError> {
         let wanted = match self {
@@ -46,8 +41,7 @@ impl Key {
             .and_then(|v| v.to_str().ok())
             .and_then(|v| v.strip_prefix("Bearer "))
             .unwrap_or_default();
-        // Constant time in the contents and, by hashing first, in the length.
-        match bool::from(wanted.as_slice().ct_eq(&hash(given))) {
+        match same_secret(wanted, given) {
             true => Ok(()),
             false => Err(ControlError::new(
                 ErrorCode::Unauthorized,
@@ -56,12 +50,6 @@ impl Key {
             )),
         }
     }
-}
-
-fn hash(text: &str) -> [u8; 32] {
-    let mut out = [0; 32];
-    out.copy_from_slice(digest(&SHA256, text.as_bytes()).as_ref());
-    out
 }
 
 /// Lets requests with the key through.

@@ -13,7 +13,6 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::plane::Plane;
-use super::questions::unix_s;
 use crate::bus::control::{Answer, LeaveReason, MediaChange, Ticket};
 use crate::config;
 use crate::id::RoomId;
@@ -250,7 +249,8 @@ impl Callbacks {
             .post(url)
             .header("content-type", "application/json");
         if let Some(key) = &self.settings.signing_key {
-            request = request.header("colchis-signature", signature(key, unix_s(), &body));
+            let now_s = OffsetDateTime::now_utc().unix_timestamp();
+            request = request.header("colchis-signature", signature(key, now_s, &body));
         }
         let answer = request.body(body).send().await.map_err(|e| e.to_string())?;
         match answer.status().is_success() {
@@ -275,7 +275,7 @@ impl Callbacks {
 }
 
 /// `t=<seconds since 1970>,v1=<HMAC-SHA-256 of "<t>.<body>" in hexadecimal>`
-fn signature(key: &str, unix_s: u64, body: &str) -> String {
+fn signature(key: &str, unix_s: i64, body: &str) -> String {
     let key = hmac::Key::new(hmac::HMAC_SHA256, key.as_bytes());
     let tag = hmac::sign(&key, format!("{unix_s}.{body}").as_bytes());
     let hex: String = tag.as_ref().iter().map(|b| format!("{b:02x}")).collect();

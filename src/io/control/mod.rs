@@ -204,7 +204,7 @@ async fn run(
 
 fn router(plane: &Arc<Plane>, config: &Config, dev: bool) -> Router {
     let key = match (&config.private.api_key, dev) {
-        (Some(key), _) => Key::bearer(key),
+        (Some(key), _) => Key::Bearer(Arc::from(key.as_str())),
         (None, true) => Key::None,
         (None, false) => Key::Unset,
     };
@@ -243,10 +243,8 @@ impl Conductor {
         loop {
             tokio::select! {
                 report = reports.reports.recv() => self.take_report(report).await,
-                message = reports.messages.recv() => {
-                    self.take_message(message).await;
-                    due = self.plane.timeout().await;
-                }
+                message = reports.messages.recv() => self.take_message(message).await,
+                () = self.plane.changed.notified() => due = self.plane.timeout().await,
                 () = self.sleep(due) => due = self.plane.timeout().await,
                 () = any(&mut terminate, &mut interrupt) => {
                     tracing::info!("stopping");
@@ -254,10 +252,7 @@ impl Conductor {
                     // A full inbox means that signalling is overloaded; a second signal tries again.
                     let _ = self.plane.send(SignallingRequest::Shutdown).await;
                 }
-                _ = hangup.recv() => {
-                    self.reload().await;
-                    due = self.plane.timeout().await;
-                }
+                _ = hangup.recv() => self.reload().await,
                 _ = &mut stopped => break,
             }
         }
@@ -273,11 +268,12 @@ impl Conductor {
         Ok(())
     }
 
-    /// Until `due`, and no longer than a moment: requests set earlier deadlines.
+    /// Until `due`.
     async fn sleep(&self, due: Option<Time>) {
-        let longest = Duration::from_millis(250);
-        let left = due.map_or(longest, |due| due.since(self.plane.clock.now()));
-        tokio::time::sleep(left.min(longest)).await;
+        match due {
+            Some(due) => tokio::time::sleep(due.since(self.plane.clock.now())).await,
+            None => std::future::pending().await,
+        }
     }
 
     async fn take_report(&self, report: Option<Report>) {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{Mutex, MutexGuard, RwLock, oneshot};
+use tokio::sync::{Mutex, MutexGuard, Notify, RwLock, oneshot};
 
 use crate::bus::control::{Notice, RoomStats, Ticket};
 use crate::control::Control;
@@ -43,6 +43,8 @@ pub(super) struct Plane {
     pub(super) health: RwLock<Control>,
     pub(super) clock: Clock,
     store: Mutex<Store>,
+    /// What [`Plane::timeout`] looks at has changed: it is to be called.
+    pub(super) changed: Notify,
     signalling: Sender<SignallingRequest>,
     drain: Mutex<Option<Drain>>,
     /// Requests for figures that wait.
@@ -61,6 +63,7 @@ impl Plane {
             health: RwLock::new(health),
             clock,
             store: Mutex::new(store),
+            changed: Notify::new(),
             signalling,
             drain: Mutex::new(None),
             asked: Mutex::new(HashMap::new()),
@@ -157,6 +160,7 @@ impl Plane {
     pub(super) async fn notice(&self, notice: &Notice) {
         let mut store = self.store.lock().await;
         store.handle_notice(self.clock.now(), notice);
+        self.changed.notify_one();
     }
 
     /// Removes rooms whose time is over; ends a drain whose time is over. When it wants to be called again at the latest.
@@ -192,6 +196,7 @@ impl Plane {
         let mut current = self.drain.lock().await;
         self.send(SignallingRequest::Drain(drain.is_some())).await?;
         *current = drain;
+        self.changed.notify_one();
         self.health.write().await.handle_drain(drain.is_some());
         Ok(())
     }
@@ -221,7 +226,10 @@ impl Plane {
             return Ok(outcome);
         }
         match self.configure(changes).await {
-            Ok(()) => Ok(outcome),
+            Ok(()) => {
+                self.changed.notify_one();
+                Ok(outcome)
+            }
             Err(error) => {
                 store.undo(outcome);
                 Err(error)

@@ -2,7 +2,7 @@
 //! that neither calls nor pings wait for those who guess.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, TrySendError};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
@@ -137,12 +137,6 @@ fn answer_all(
             std::thread::sleep(PAUSE);
         }
     }
-}
-
-/// Seconds since 1970, for signatures.
-pub(super) fn unix_s() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.unwrap_or_default().as_secs()
 }
 
 #[cfg(test)]

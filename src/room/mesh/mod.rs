@@ -4,7 +4,6 @@
 //! members that are there and of whom one plays the other; `mesh_peers` names every end of every pair.
 
 mod pair;
-mod report;
 mod switch;
 #[cfg(test)]
 mod tests;
@@ -14,6 +13,7 @@ use crate::bus::spec::P2pPolicy;
 use crate::id::{MemberId, PeerId, TrackId};
 use crate::limits::MESH_MEMBERS_MAX;
 use crate::room::model::{Member, Source};
+use crate::room::report::connection_failed;
 use crate::room::{Context, Room, RoomConfig, RoomError};
 
 pub use pair::Pair;
@@ -284,16 +284,4 @@ fn act(
         }
     };
     Ok((told, Ok(())))
-}
-
-/// Whether a report of a client says that its connection has failed, or works; `None`: neither.
-pub(super) fn connection_failed(metrics: &serde_json::Value) -> Option<bool> {
-    let state = metrics
-        .get("PeerConnectionState")
-        .or_else(|| metrics.get("IceConnectionState"))?;
-    match state.as_str()? {
-        "Failed" => Some(true),
-        "Connected" | "Completed" => Some(false),
-        _ => None,
-    }
 }

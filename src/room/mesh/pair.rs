@@ -16,8 +16,8 @@ use crate::limits::{
 };
 use crate::room::RoomError;
 use crate::room::announce::STATS_SCRAPE_INTERVAL_MS;
-use crate::room::mesh::report::Reported;
 use crate::room::model::{Source, media_type};
+use crate::room::report::Reported;
 
 /// Which of the two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

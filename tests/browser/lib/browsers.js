@@ -181,3 +181,22 @@ export async function framesDuring(caller, member, duration_ms) {
   await new Promise((resolve) => setTimeout(resolve, duration_ms));
   return (await caller.received(member)).video.frames - before;
 }
+
+/** Notes when each frame of `member` is shown, from now on. */
+export const watch = (caller, member) =>
+  caller.evaluate((name) => {
+    const video = document.querySelector(`video[data-member="${name}"]`);
+    const shown = (globalThis.shown = []);
+    const next = () => {
+      shown.push(performance.now());
+      video.requestVideoFrameCallback(next);
+    };
+    video.requestVideoFrameCallback(next);
+  }, member);
+
+/** Longest time without a new frame since `watch`, ms. */
+export const gap = (caller) =>
+  caller.evaluate(() => {
+    const times = [...globalThis.shown, performance.now()];
+    return Math.round(Math.max(...times.slice(1).map((time, at) => time - times[at])));
+  });

@@ -1,4 +1,5 @@
-//! How well two members of a mesh are connected, from what their clients report: the server sees none of their media.
+//! What clients report of their connections: whether one has failed, and in a mesh, of whose media the server sees none,
+//! how well two members are connected.
 //!
 //! Of a report (`RtcStats`, names and units of the W3C page *webrtc-stats*) only what the score needs is read; stats of
 //! any other type, unknown ones, and fields that are no numbers are passed over.
@@ -9,7 +10,7 @@ use serde_json::Value;
 
 use crate::bus::client::ConnectionQualityScore;
 use crate::limits::STATS_PER_REPORT_MAX;
-use crate::room::quality::{PACKETS_MIN, score};
+use crate::room::quality::{Counted, score};
 
 /// Longest round trip and jitter believed, s: a client may say anything.
 const SECONDS_MAX: f64 = 60.0;
@@ -18,8 +19,7 @@ const SECONDS_MAX: f64 = 60.0;
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Reported {
     rtt: Option<Duration>,
-    /// Packets received and lost at the last measurement.
-    counted: (u64, u64),
+    counted: Counted,
     /// As told.
     score: Option<ConnectionQualityScore>,
 }
@@ -42,20 +42,23 @@ impl Reported {
         if !sums.inbound {
             return None;
         }
-        let (packets, lost) = self.counted;
-        let received = sums.packets.checked_sub(packets);
-        if received.is_some_and(|n| n < PACKETS_MIN) {
-            return None;
-        }
-        self.counted = (sums.packets, sums.lost);
-        // Fewer than before: another connection.
-        let received = received?;
-        let gone = sums.lost.saturating_sub(lost);
-        let loss = 100.0 * gone as f64 / received.saturating_add(gone).max(1) as f64;
+        let loss = self.counted.loss_percent(sums.packets, sums.lost)?;
         let now = score(self.rtt?, sums.jitter, loss);
         let changed = self.score != Some(now);
         self.score = Some(now);
         changed.then_some(now)
+    }
+}
+
+/// Whether a report of a client says that its connection has failed, or works; `None`: neither.
+pub(super) fn connection_failed(metrics: &Value) -> Option<bool> {
+    let state = metrics
+        .get("PeerConnectionState")
+        .or_else(|| metrics.get("IceConnectionState"))?;
+    match state.as_str()? {
+        "Failed" => Some(true),
+        "Connected" | "Completed" => Some(false),
+        _ => None,
     }
 }
 
