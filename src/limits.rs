@@ -118,6 +118,9 @@ pub const TWCC_SENT_MAX: usize = 1024;
 pub const TRANSPORT_EVENTS_MAX: usize = 8;
 /// Consent: sending stops this long after the last valid check (RFC 7675 section 5.1), ms.
 pub const CONSENT_TIMEOUT_MS: u64 = 30_000;
+/// Time a peer without consent has to come back, after an ICE restart, ms. Longer: its transport ends, and its member is
+/// given a fresh peer.
+pub const ICE_RETURN_TIMEOUT_MS: u64 = 30_000;
 
 // --- rooms ----------------------------------------------------------------------------------
 

@@ -273,7 +273,7 @@ fn strangers_are_dropped_unanswered() {
         assert!(done.is_err(), "{done:?}");
         assert!(bench.tx.is_empty(), "answered");
     });
-    assert_eq!(bench.machine.poll_ended(), None);
+    assert_eq!(bench.machine.poll_notice(), None);
     assert_eq!(
         bench.machine.room_of(address(200)),
         None,
@@ -304,7 +304,11 @@ fn a_validated_address_with_hostile_datagrams_harms_nobody() {
             "{expected:?} not in {reasons:?}"
         );
     }
-    assert_eq!(bench.machine.poll_ended(), None, "nobody's transport ended");
+    assert_eq!(
+        bench.machine.poll_notice(),
+        None,
+        "nobody's transport ended"
+    );
     check(&mut bench, address(1), &credentials[0]);
     check(&mut bench, address(2), &credentials[1]);
 }

@@ -93,7 +93,7 @@ fn update_event(peer: &mut Peer) -> Result<Option<Event>, NegotiationError> {
                 negotiation_role: None,
             }));
         }
-        if peer.restart_ice {
+        if peer.negotiation.restart_waits() {
             updates.push(PeerUpdate::IceRestart);
         }
         negotiation_role = Some(open_negotiation(peer)?);
@@ -130,7 +130,6 @@ pub(super) fn open_negotiation(peer: &mut Peer) -> Result<NegotiationRole, Negot
     if client_offers {
         peer.renegotiate = false;
     }
-    peer.restart_ice = false;
     if client_offers {
         peer.phase = Phase::AwaitsOffer;
         return Ok(NegotiationRole::Offerer);

@@ -166,8 +166,8 @@ impl Room {
         }
     }
 
-    /// The client's connection has failed: ICE begins anew on the same transport, so that keys and streams stay.
-    fn restart_ice(&mut self, id: &MemberId, cx: &mut Context<'_>) {
+    /// A peer's connection has failed: ICE begins anew on the same transport, so that keys and streams stay.
+    pub(super) fn restart_ice(&mut self, id: &MemberId, cx: &mut Context<'_>) {
         let Some(member) = self.members.get_mut(id) else {
             return;
         };
@@ -175,7 +175,7 @@ impl Room {
             return;
         };
         // Before the first negotiation there is nothing to begin anew; one restart at a time is enough.
-        let running = peer.restart_ice || peer.negotiation.pending_ice().is_some();
+        let running = peer.negotiation.restarts_ice();
         if running || peer.negotiation.remote().is_none() || !member.ice_restarts.admit(cx.now) {
             return;
         }
@@ -186,7 +186,6 @@ impl Room {
             ufrag: fresh.ufrag,
             pwd: fresh.pwd,
         });
-        peer.restart_ice = true;
         self.announce(id, cx);
     }
 

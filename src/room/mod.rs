@@ -272,23 +272,31 @@ impl Room {
         self.close_failed(cx);
     }
 
-    /// A transport ended of itself (no consent, closed, failed): the member gets a fresh peer.
+    /// A transport has lost consent: ICE begins anew. A member that is away hears of it when it comes back.
+    pub fn consent_lost(&mut self, id: &MemberId, transport: TransportKey, cx: &mut Context<'_>) {
+        if self.has_transport(id, transport) {
+            self.restart_ice(id, cx);
+        }
+    }
+
+    fn has_transport(&self, id: &MemberId, transport: TransportKey) -> bool {
+        let peer = self.members.get(id).and_then(|m| m.peer.as_ref());
+        peer.is_some_and(|p| p.transport == transport)
+    }
+
+    /// A transport ended of itself (gone, closed, failed): the member gets a fresh peer.
     pub fn transport_ended(
         &mut self,
         id: &MemberId,
         transport: TransportKey,
         cx: &mut Context<'_>,
     ) {
+        if !self.has_transport(id, transport) {
+            return;
+        }
         let Some(member) = self.members.get_mut(id) else {
             return;
         };
-        if member
-            .peer
-            .as_ref()
-            .is_none_or(|p| p.transport != transport)
-        {
-            return;
-        }
         let another = member.fresh_peers.admit(cx.now);
         self.drop_peer(id, cx);
         if another {
@@ -391,7 +399,6 @@ impl Room {
             phase: Phase::Stable,
             announced: false,
             renegotiate: false,
-            restart_ice: false,
             refused: 0,
             changed: BTreeSet::new(),
             sends: BTreeMap::new(),

@@ -124,8 +124,6 @@ pub struct Peer {
     pub announced: bool,
     /// A negotiation is due although no track came or went (codecs).
     pub renegotiate: bool,
-    /// ICE is to be restarted by the next negotiation.
-    pub restart_ice: bool,
     /// Tracks the client sends.
     pub sends: BTreeMap<TrackId, SendTrack>,
     /// Tracks the client receives.
@@ -204,7 +202,7 @@ impl Peer {
     /// Whether something waits that the client can only be told with a negotiation.
     pub fn needs_negotiation(&self) -> bool {
         self.renegotiate
-            || self.restart_ice
+            || self.negotiation.restart_waits()
             || !self.removed.is_empty()
             || self.sends.values().any(|t| t.told.is_none())
             || self.recvs.values().any(|t| t.told.is_none())

@@ -139,7 +139,7 @@ fn describe_state(
             .pending_offer()
             .or(peer.negotiation.local_sdp())
             .map(str::to_owned),
-        restart_ice: false,
+        restart_ice: peer.phase == Phase::AwaitsOffer && peer.negotiation.restart_waits(),
         ice_candidates: Vec::new(),
         stats_scrape_interval_ms: STATS_SCRAPE_INTERVAL_MS,
     };

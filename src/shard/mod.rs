@@ -23,7 +23,7 @@ use crate::faults;
 use crate::id::{MemberId, RoomId, SessionId, ShardId};
 use crate::limits::{ROOMS_PER_SHARD_MAX, SHARD_EVENTS_MAX};
 use crate::metrics::{ShardCounters, ShardSnapshot};
-use crate::room::machine::{Machine, MachineConfig, TICK, Turn};
+use crate::room::machine::{Fate, Machine, MachineConfig, TICK, Turn};
 use crate::room::{Context, Room, RoomConfig, RoomError};
 use crate::time::{Anchor, Time};
 use crate::transmit::TransmitQueue;
@@ -476,9 +476,10 @@ impl Shard {
 
     /// What the machine found out about members: their transports failed.
     fn drain_machine(&mut self, now: Time, tx: &mut TransmitQueue) {
-        while let Some(ended) = self.machine.poll_ended() {
-            self.with_room(now, tx, &ended.room, |room, cx| {
-                room.transport_ended(&ended.member, ended.transport, cx);
+        while let Some(notice) = self.machine.poll_notice() {
+            self.with_room(now, tx, &notice.room, |room, cx| match notice.fate {
+                Fate::ConsentLost => room.consent_lost(&notice.member, notice.transport, cx),
+                Fate::Ended => room.transport_ended(&notice.member, notice.transport, cx),
             });
         }
     }

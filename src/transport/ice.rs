@@ -11,7 +11,7 @@ use std::time::Duration;
 use rand_core::RngCore;
 
 use crate::error::DropReason;
-use crate::limits::{CONSENT_TIMEOUT_MS, ICE_REMOTE_ADDRESSES_MAX};
+use crate::limits::{CONSENT_TIMEOUT_MS, ICE_REMOTE_ADDRESSES_MAX, ICE_RETURN_TIMEOUT_MS};
 use crate::time::Time;
 use crate::transmit::TransmitQueue;
 use crate::wire::stun::{
@@ -20,6 +20,7 @@ use crate::wire::stun::{
 };
 
 const CONSENT: Duration = Duration::from_millis(CONSENT_TIMEOUT_MS);
+const RETURN: Duration = Duration::from_millis(ICE_RETURN_TIMEOUT_MS);
 const UFRAG_CHARS: usize = 8;
 /// 24 characters of 64 carry 144 bits; RFC 8445 section 5.3 asks for 128.
 const PASSWORD_CHARS: usize = 24;
@@ -90,6 +91,8 @@ pub enum IceEvent {
     },
     /// No valid check for [`CONSENT_TIMEOUT_MS`]: nothing may be sent (RFC 7675 section 5.1).
     ConsentLost,
+    /// Consent is lost, and no valid check has come for [`ICE_RETURN_TIMEOUT_MS`] since.
+    Gone,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -107,6 +110,8 @@ pub struct IceAgent {
     remote: Option<IceCredentials>,
     addresses: [Option<Validated>; ICE_REMOTE_ADDRESSES_MAX],
     selected: Option<SocketAddr>,
+    /// When consent was lost, while it is.
+    lost: Option<Time>,
 }
 
 impl IceAgent {
@@ -118,6 +123,7 @@ impl IceAgent {
             remote: None,
             addresses: [None; ICE_REMOTE_ADDRESSES_MAX],
             selected: None,
+            lost: None,
         }
     }
 
@@ -180,9 +186,11 @@ impl IceAgent {
         self.addresses.iter().flatten().map(|v| v.address)
     }
 
-    /// When consent of the send address ends.
+    /// When consent of the send address ends, or the wait for a peer that has lost it.
     pub fn poll_timeout(&self) -> Option<Time> {
-        let selected = self.selected?;
+        let Some(selected) = self.selected else {
+            return self.lost.map(|at| at + RETURN);
+        };
         let of = |v: &&Validated| v.address == selected;
         let validated = self.addresses.iter().flatten().find(of)?;
         Some(validated.last_check + CONSENT)
@@ -249,14 +257,15 @@ impl IceAgent {
         Ok(check)
     }
 
-    /// Ends the consent of addresses without recent checks.
+    /// Ends the consent of addresses without recent checks, and the wait for a peer without any.
     pub fn handle_timeout(&mut self, now: Time, events: &mut impl FnMut(IceEvent)) {
-        let Some(selected) = self.selected else {
-            return;
-        };
-        if self.poll_timeout().is_some_and(|at| now < at) {
+        if self.poll_timeout().is_none_or(|at| now < at) {
             return;
         }
+        let Some(selected) = self.selected else {
+            self.lost = None;
+            return events(IceEvent::Gone);
+        };
         let freshest = self
             .addresses
             .iter()
@@ -267,7 +276,10 @@ impl IceAgent {
         self.selected = freshest;
         events(match freshest {
             Some(to) => IceEvent::AddressChanged { from: selected, to },
-            None => IceEvent::ConsentLost,
+            None => {
+                self.lost = Some(now);
+                IceEvent::ConsentLost
+            }
         });
     }
 
@@ -299,6 +311,7 @@ impl IceAgent {
         match self.selected {
             None => {
                 self.selected = Some(from);
+                self.lost = None;
                 events(IceEvent::Connected(from));
             }
             Some(old) if nominated && old != from => {

@@ -61,8 +61,10 @@ pub enum TransportEvent {
     },
     /// No media will ever flow. The owner frees the transport.
     Failed(TransportError),
-    /// No valid check for `CONSENT_TIMEOUT_MS`: nothing is sent. The owner frees the transport.
+    /// No valid check for `CONSENT_TIMEOUT_MS`: nothing is sent until the next one. The owner restarts ICE.
     ConsentLost,
+    /// Without consent for `ICE_RETURN_TIMEOUT_MS`. The owner frees the transport.
+    Gone,
     /// The peer closed DTLS. The owner frees the transport.
     Closed,
 }
@@ -329,8 +331,11 @@ impl Transport {
         if self.ended {
             return None;
         }
-        // Without an address nothing can be sent, and the peer's next check wakes us.
         let consent = self.ice.poll_timeout()?;
+        if self.ice.selected().is_none() {
+            // Without an address nothing can be sent, and the peer's next check wakes the others.
+            return Some(consent);
+        }
         let others = [self.dtls.poll_timeout(), self.twcc_receiver.poll_timeout()];
         others.into_iter().flatten().chain([consent]).min()
     }
@@ -406,6 +411,7 @@ impl From<IceEvent> for TransportEvent {
             IceEvent::Connected(address) => TransportEvent::IceConnected(address),
             IceEvent::AddressChanged { from, to } => TransportEvent::AddressChanged { from, to },
             IceEvent::ConsentLost => TransportEvent::ConsentLost,
+            IceEvent::Gone => TransportEvent::Gone,
         }
     }
 }

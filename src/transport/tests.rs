@@ -526,9 +526,24 @@ fn rule11_sending_ends_when_checks_do() {
         world.transport.open_rtp(from, &mut packet),
         Err(DropReason::UnknownSource)
     );
-    assert_eq!(world.transport.poll_timeout(), None);
+    let gone = consent_end + Duration::from_millis(ICE_RETURN_TIMEOUT_MS);
+    assert_eq!(world.transport.poll_timeout(), Some(gone));
     world.good_check(from);
     assert!(world.transport.is_connected(), "a new check brings it back");
+}
+
+#[test]
+fn a_peer_that_does_not_come_back_is_gone() {
+    let mut world = world_connected();
+    world.events.clear();
+    let lost = world.now + Duration::from_millis(CONSENT_TIMEOUT_MS);
+    let gone = lost + Duration::from_millis(ICE_RETURN_TIMEOUT_MS);
+    world.timeout(lost);
+    world.timeout(gone - Duration::from_millis(1));
+    assert_eq!(world.events, [TransportEvent::ConsentLost]);
+    world.timeout(gone);
+    assert_eq!(world.events.last(), Some(&TransportEvent::Gone));
+    assert_eq!(world.transport.poll_timeout(), None, "said once");
 }
 
 #[test]

@@ -12,18 +12,18 @@ use crate::network::Link;
 use crate::support::sdp::Kind;
 use crate::world::World;
 
-fn pass(world: &mut World, ms: u64) {
+pub fn pass(world: &mut World, ms: u64) {
     world.run_until(world.now + Duration::from_millis(ms));
 }
 
 /// What members of the room are like at first.
-fn like() -> MemberSpec {
+pub fn like() -> MemberSpec {
     let world = World::new(11, 1, true);
     MemberSpec::clone(world.spec(1).open.as_ref().expect("an open room"))
 }
 
 /// Two members in a room, media both ways.
-fn call() -> World {
+pub fn call() -> World {
     let mut world = World::new(11, 1, true);
     let clean = Link::clean(5_000);
     for _ in 0..2 {
@@ -36,20 +36,20 @@ fn call() -> World {
 }
 
 /// Media packets of the present streams.
-fn received(world: &World, seat: usize) -> u64 {
+pub fn received(world: &World, seat: usize) -> u64 {
     let streams = world.seats[seat].client.current_streams();
     streams.map(|s| s.sink.received).sum()
 }
 
-fn name(world: &World, seat: usize) -> MemberId {
+pub fn name(world: &World, seat: usize) -> MemberId {
     MemberId::new(&world.seats[seat].client.signal.member).unwrap()
 }
 
 /// What makes a member other than it was at first.
-type Change<'a> = &'a dyn Fn(&mut MemberSpec);
+pub type Change<'a> = &'a dyn Fn(&mut MemberSpec);
 
 /// The room's spec with these members.
-fn spec(world: &World, members: &[(usize, Change<'_>)]) -> RoomSpec {
+pub fn spec(world: &World, members: &[(usize, Change<'_>)]) -> RoomSpec {
     let members = members.iter().map(|(seat, change)| {
         let mut member = like();
         change(&mut member);
@@ -319,44 +319,4 @@ fn rooms_are_linked_and_parted_while_media_flows() {
     pass(&mut world, 500);
     assert!(sends_only(&world, hearer));
     assert!(world.faults().is_empty(), "{:?}", world.faults());
-}
-
-#[test]
-fn a_connection_that_has_failed_begins_anew_with_the_same_keys_and_streams() {
-    let mut world = call();
-    let ufrag = |world: &World| {
-        let remote = world.seats[0].client.signal.remote.as_ref();
-        remote.map(|r| r.ufrag.clone())
-    };
-    let ssrcs = |world: &World| -> Vec<u32> {
-        let streams = world.seats[0].client.streams.keys();
-        streams.copied().collect()
-    };
-    let (before, streams) = (ufrag(&world), ssrcs(&world));
-    let handshakes = world.seats[0].client.tally.handshakes;
-    let peer = world.seats[0].client.signal.peer;
-    let failed = serde_json::json!({"command": "AddPeerConnectionMetrics", "data": {
-        "peer_id": peer, "metrics": {"PeerConnectionState": "Failed"}}});
-    for _ in 0..20 {
-        // Said again and again it begins anew a few times, and no more.
-        world.client_command(0, failed.clone());
-        pass(&mut world, 400);
-    }
-    assert_ne!(ufrag(&world), before, "other credentials");
-    let count = received(&world, 0);
-    pass(&mut world, 7_000);
-    assert!(received(&world, 0) > count + 150, "media goes on");
-    assert_eq!(ssrcs(&world), streams);
-    assert_eq!(world.seats[0].client.tally.handshakes, handshakes);
-    assert_eq!(world.seats[0].client.signal.peer, peer, "the same peer");
-    assert!(world.faults().is_empty(), "{:?}", world.faults());
-    for seat in 0..2 {
-        world.leave(seat);
-    }
-    pass(&mut world, 1_000);
-    assert_eq!(
-        world.shard.machine().routes(),
-        (0, 0),
-        "nothing is left behind"
-    );
 }

@@ -15,6 +15,7 @@ mod first_picture;
 mod make;
 mod network;
 mod quality;
+mod restart;
 mod scenario;
 mod world;
 

@@ -156,6 +156,6 @@ pub fn run(script: &[u8]) {
             assert!(shown[usize::from(answered)], "{to} was answered");
         }
         bench.tx.clear();
-        while bench.machine.poll_ended().is_some() {}
+        while bench.machine.poll_notice().is_some() {}
     }
 }

@@ -78,6 +78,7 @@ pub struct Signal {
     ssrc_next: u32,
     unacknowledged: Option<String>,
     offer_pending: bool,
+    restart_ice: bool,
 }
 
 impl Signal {
@@ -99,6 +100,7 @@ impl Signal {
             ssrc_next: ssrc_base,
             unacknowledged: None,
             offer_pending: false,
+            restart_ice: false,
         }
     }
 
@@ -265,6 +267,7 @@ impl Signal {
         self.tracks.retain(|id, _| known.contains(id));
         let offer = self.unacknowledged.take();
         let waited = std::mem::take(&mut self.offer_pending);
+        self.restart_ice = theirs["restart_ice"] == true;
         if !theirs["negotiation_role"].is_null() {
             return self.negotiate(&theirs["negotiation_role"]);
         }
@@ -302,6 +305,7 @@ impl Signal {
         self.remote = None;
         self.unacknowledged = None;
         self.offer_pending = false;
+        self.restart_ice = false;
     }
 
     fn peer_created(&mut self, data: &Value) -> Vec<Value> {
@@ -332,6 +336,8 @@ impl Signal {
                 }
             } else if let Some(patch) = update.get("Updated") {
                 self.patch_track(patch);
+            } else if *update == "IceRestart" {
+                self.restart_ice = true;
             }
         }
         if data["negotiation_role"].is_null() {
@@ -416,6 +422,7 @@ impl Signal {
             .map(|t| (t.id, self.publish && !t.display))
             .collect();
         let peer = self.peer;
+        let restart = std::mem::take(&mut self.restart_ice);
         if let Some(offer) = role["Answerer"].as_str() {
             let remote = RemoteSdp::parse(offer);
             assert_eq!(
@@ -429,6 +436,10 @@ impl Signal {
                 "peer_id": peer, "sdp_answer": answer, "transceivers_statuses": statuses}})];
         }
         assert_eq!(*role, "Offerer");
+        if restart {
+            // RFC 8445 section 9: an offer with other credentials.
+            self.sdp.credentials.ufrag.push('r');
+        }
         self.place_tracks();
         let offer = self.sdp.offer();
         self.unacknowledged = Some(offer.clone());

@@ -87,15 +87,26 @@ pub struct MachineConfig {
     pub handshakes_per_s: u32,
 }
 
-/// A transport that ended, and whose it was.
+/// What became of a transport by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// It has lost consent and may come back.
+    ConsentLost,
+    /// It will never carry media again.
+    Ended,
+}
+
+/// A transport with something its room has to act on, and whose it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ended {
+pub struct Notice {
     /// Room of the peer.
     pub room: RoomId,
     /// Member of the peer.
     pub member: MemberId,
     /// The transport.
     pub transport: TransportKey,
+    /// What became of it.
+    pub fate: Fate,
 }
 
 /// Media state of a shard.
@@ -111,7 +122,7 @@ pub struct Machine {
     dtls: DtlsContext,
     anchor: Anchor,
     next_up_id: u32,
-    ended: VecDeque<Ended>,
+    notices: VecDeque<Notice>,
     /// Where an unfinished tick goes on; 0: none is under way.
     tick_at: usize,
     /// NACK list under construction, so that no packet allocates.
@@ -147,7 +158,7 @@ impl Machine {
             dtls,
             anchor,
             next_up_id: 0,
-            ended: VecDeque::new(),
+            notices: VecDeque::new(),
             tick_at: 0,
             nack_scratch: Vec::with_capacity(NACK_PER_PACKET_MAX),
         }
@@ -299,29 +310,33 @@ impl Machine {
             .and_then(|link| link.transport.poll_event())
         {
             match event {
-                TransportEvent::IceConnected(_) | TransportEvent::AddressChanged { .. } => {}
+                TransportEvent::AddressChanged { .. } => {}
+                // Back from lost consent it missed pictures; before the handshake this does nothing.
+                TransportEvent::IceConnected(_) => self.subscriber_connected(key, turn),
                 TransportEvent::DtlsConnected { .. } => {
                     turn.counters.handshakes_completed += 1;
                     self.subscriber_connected(key, turn);
                 }
                 TransportEvent::Failed(error) => {
                     turn.counters.handshakes_failed += 1;
-                    self.end(key, &error);
+                    self.note(key, Fate::Ended, &error);
                 }
-                TransportEvent::ConsentLost => self.end(key, &"no consent"),
-                TransportEvent::Closed => self.end(key, &"closed by the peer"),
+                TransportEvent::ConsentLost => self.note(key, Fate::ConsentLost, &"no consent"),
+                TransportEvent::Gone => self.note(key, Fate::Ended, &"no consent for too long"),
+                TransportEvent::Closed => self.note(key, Fate::Ended, &"closed by the peer"),
             }
         }
     }
 
-    fn end(&mut self, key: TransportKey, why: &dyn std::fmt::Display) {
+    fn note(&mut self, key: TransportKey, fate: Fate, why: &dyn std::fmt::Display) {
         if let Some(link) = self.transports.get(key) {
-            tracing::info!(room = %link.room, member = %link.member, %why, "transport ended");
-            // At most one for each transport: bounded as they are.
-            self.ended.push_back(Ended {
+            tracing::info!(room = %link.room, member = %link.member, ?fate, %why, "transport");
+            // Polled each turn, and at most two for each transport: bounded as they are.
+            self.notices.push_back(Notice {
                 room: link.room.clone(),
                 member: link.member.clone(),
                 transport: key,
+                fate,
             });
         }
     }
@@ -364,9 +379,9 @@ impl Machine {
         self.answer_publisher(publisher, up_key, turn);
     }
 
-    /// The next transport that ended of itself. Its owner removes it.
-    pub fn poll_ended(&mut self) -> Option<Ended> {
-        self.ended.pop_front()
+    /// The next transport that its owner has to do something about.
+    pub fn poll_notice(&mut self) -> Option<Notice> {
+        self.notices.pop_front()
     }
 
     /// Room that datagrams from this address belong to.

@@ -149,7 +149,7 @@ impl Machine {
                 self.by_address.remove(&address);
             }
         }
-        self.ended.retain(|ended| ended.transport != key);
+        self.notices.retain(|notice| notice.transport != key);
     }
 
     /// Adds a published track; `None` when the shard has no more.

@@ -392,6 +392,16 @@ impl Negotiation {
         self.remote_sdp.as_deref()
     }
 
+    /// Whether a restart waits for the next description: that of the server, or the client's offer that it is asked for.
+    pub fn restart_waits(&self) -> bool {
+        self.restart.is_some()
+    }
+
+    /// Whether ICE is being restarted: the client may still use the credentials of before.
+    pub fn restarts_ice(&self) -> bool {
+        self.restart_waits() || self.pending_ice().is_some()
+    }
+
     /// Asks for an ICE restart (RFC 8445 section 9) with these new credentials: goes out with the next description.
     pub fn restart_ice(&mut self, fresh: IceParams) {
         self.restart = Some(fresh);
