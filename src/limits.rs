@@ -118,6 +118,12 @@ pub const TWCC_SENT_MAX: usize = 1024;
 pub const TRANSPORT_EVENTS_MAX: usize = 8;
 /// Consent: sending stops this long after the last valid check (RFC 7675 section 5.1), ms.
 pub const CONSENT_TIMEOUT_MS: u64 = 30_000;
+/// Time a peer has to send something authentic once it is back by an ICE restart, ms, if it did before: a browser that has
+/// given its connection up may answer checks and keep its keys no more. Longer: as if it had not come back.
+pub const ICE_PROOF_TIMEOUT_MS: u64 = 8_000;
+/// A peer that comes back to its session without a check for this long has lost its way, ms: browsers check every 5 s
+/// or more often (RFC 7675 section 5.1). ICE is restarted at once.
+pub const ICE_SILENCE_MS: u64 = 10_000;
 /// Time a peer without consent has to come back, after an ICE restart, ms. Longer: its transport ends, and its member is
 /// given a fresh peer.
 pub const ICE_RETURN_TIMEOUT_MS: u64 = 30_000;

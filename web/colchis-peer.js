@@ -438,6 +438,8 @@ export class Peer {
       this.#bindByMid();
       this.#announceTracks();
       await this.sync();
+      // Said while nobody listened.
+      if (this.pc.connectionState === "failed") this.#handleConnectionState();
     });
   }
 }

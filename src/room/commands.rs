@@ -168,25 +168,32 @@ impl Room {
 
     /// A peer's connection has failed: ICE begins anew on the same transport, so that keys and streams stay.
     pub(super) fn restart_ice(&mut self, id: &MemberId, cx: &mut Context<'_>) {
+        if self.begin_restart(id, cx) {
+            self.announce(id, cx);
+        }
+    }
+
+    /// Whether the next description brings other credentials that none would have brought before.
+    pub(super) fn begin_restart(&mut self, id: &MemberId, cx: &mut Context<'_>) -> bool {
         let Some(member) = self.members.get_mut(id) else {
-            return;
+            return false;
         };
         let Some(peer) = member.peer.as_mut() else {
-            return;
+            return false;
         };
         // Before the first negotiation there is nothing to begin anew; one restart at a time is enough.
         let running = peer.negotiation.restarts_ice();
         if running || peer.negotiation.remote().is_none() || !member.ice_restarts.admit(cx.now) {
-            return;
+            return false;
         }
         let Some(fresh) = cx.machine.restart_ice(peer.transport, cx.rng) else {
-            return;
+            return false;
         };
         peer.negotiation.restart_ice(IceParams {
             ufrag: fresh.ufrag,
             pwd: fresh.pwd,
         });
-        self.announce(id, cx);
+        true
     }
 
     /// The peer `peer_id` of `member`.

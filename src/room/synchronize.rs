@@ -4,16 +4,20 @@
 //! state without peers, and then a fresh peer by `PeerCreated`.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::bus::client::{
     ConnectionMode, Event, IceServer, MediaDirection, PeerState, ReceiverState, RoomState,
     SenderState, TrackPatchCommand,
 };
 use crate::id::{MemberId, PeerId};
+use crate::limits::ICE_SILENCE_MS;
 use crate::room::announce::{STATS_SCRAPE_INTERVAL_MS, open_negotiation};
 use crate::room::commands::apply_patch;
 use crate::room::model::{Member, Peer, Phase};
 use crate::room::{Context, Room, RoomError};
+
+const SILENCE: Duration = Duration::from_millis(ICE_SILENCE_MS);
 
 impl Room {
     /// SynchronizeMe: answered by `StateSynchronized`, after which the client hears events again.
@@ -24,6 +28,7 @@ impl Room {
         cx: &mut Context<'_>,
     ) -> Result<(), RoomError> {
         self.replace_unknown_peer(id, state, cx);
+        self.find_lost_way(id, cx);
         self.drop_unknown_pairs(id, |peer| state.peers.contains_key(&peer), cx);
         for (peer_id, peer_state) in &state.peers {
             let patches = intents(peer_state);
@@ -51,6 +56,15 @@ impl Room {
         self.refresh(cx);
         self.resume_pairs(id, cx);
         Ok(())
+    }
+
+    /// A client that is back while nothing comes over its connection: ICE begins anew with the state it is told.
+    fn find_lost_way(&mut self, id: &MemberId, cx: &mut Context<'_>) {
+        let peer = self.members.get(id).and_then(|m| m.peer.as_ref());
+        let silence = peer.and_then(|p| cx.machine.silence(p.transport, cx.now));
+        if silence.is_some_and(|silence| silence > SILENCE) {
+            self.begin_restart(id, cx);
+        }
     }
 
     /// A client that does not name its peer has lost it: the next `refresh_tracks` makes another.

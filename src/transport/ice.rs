@@ -181,6 +181,17 @@ impl IceAgent {
         Some(validated.last_check)
     }
 
+    /// Whether a restart waits for its first check.
+    pub fn is_restarting(&self) -> bool {
+        self.previous.is_some()
+    }
+
+    /// When the last valid check came, from wherever.
+    pub fn freshest_check(&self) -> Option<Time> {
+        let addresses = self.addresses.iter().flatten();
+        addresses.map(|v| v.last_check).max()
+    }
+
     /// Every validated address.
     pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> + '_ {
         self.addresses.iter().flatten().map(|v| v.address)

@@ -18,7 +18,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::error::DropReason;
-use crate::limits::{ICE_ADDRESS_OWNED_MS, TRANSPORT_EVENTS_MAX};
+use crate::limits::{ICE_ADDRESS_OWNED_MS, ICE_PROOF_TIMEOUT_MS, TRANSPORT_EVENTS_MAX};
 use crate::time::Time;
 use crate::transmit::TransmitQueue;
 use crate::wire::rtcp::TransportFeedback;
@@ -29,6 +29,7 @@ use ice::{IceAgent, IceCheck, IceCredentials, IceEvent};
 use srtp::{Inbound, Outbound, SrtpKeys, SrtpProfile, rtp_header_len};
 use twcc::{TwccReceiver, TwccReport, TwccSender, round_trip_of_report};
 
+const PROOF: Duration = Duration::from_millis(ICE_PROOF_TIMEOUT_MS);
 const ADDRESS_OWNED: Duration = Duration::from_millis(ICE_ADDRESS_OWNED_MS);
 
 /// Why a transport will never carry media (again).
@@ -63,7 +64,8 @@ pub enum TransportEvent {
     Failed(TransportError),
     /// No valid check for `CONSENT_TIMEOUT_MS`: nothing is sent until the next one. The owner restarts ICE.
     ConsentLost,
-    /// Without consent for `ICE_RETURN_TIMEOUT_MS`. The owner frees the transport.
+    /// Without consent for `ICE_RETURN_TIMEOUT_MS`, or back without keys (`ICE_PROOF_TIMEOUT_MS`). The owner frees the
+    /// transport.
     Gone,
     /// The peer closed DTLS. The owner frees the transport.
     Closed,
@@ -85,6 +87,10 @@ pub struct Transport {
     /// SSRC of the RTCP we send on our own account.
     rtcp_ssrc: u32,
     round_trip: Option<Duration>,
+    /// The peer has sent something authentic since the last time that was in doubt.
+    heard: bool,
+    /// When it must have, being back.
+    proof_due: Option<Time>,
     events: VecDeque<TransportEvent>,
     ended: bool,
 }
@@ -101,6 +107,8 @@ impl Transport {
             twcc_sender: TwccSender::default(),
             rtcp_ssrc,
             round_trip: None,
+            heard: false,
+            proof_due: None,
             events: VecDeque::with_capacity(TRANSPORT_EVENTS_MAX),
             ended: false,
         }
@@ -125,6 +133,11 @@ impl Transport {
     pub fn owns_address(&self, now: Time, address: SocketAddr) -> bool {
         let last = self.ice.last_check(address);
         last.is_some_and(|at| now.since(at) < ADDRESS_OWNED)
+    }
+
+    /// How long no valid check has come; `None` before the first.
+    pub fn silence(&self, now: Time) -> Option<Duration> {
+        Some(now.since(self.ice.freshest_check()?))
     }
 
     /// SSRC of the RTCP we send on our own account.
@@ -164,12 +177,17 @@ impl Transport {
         if self.ended {
             return Err(DropReason::DtlsDead);
         }
+        let (restarting, away) = (self.ice.is_restarting(), self.ice.selected().is_none());
         let events = &mut self.events;
         let check = self
             .ice
             .handle_check(now, from, message, tx, &mut |event| {
                 push_event(events, event.into())
             })?;
+        let is_back = restarting && !self.ice.is_restarting() || away;
+        if is_back && std::mem::take(&mut self.heard) {
+            self.proof_due = Some(now + PROOF);
+        }
         if let Some(to) = self.ice.selected()
             && self.srtp.is_none()
         {
@@ -209,13 +227,17 @@ impl Transport {
     pub fn open_rtp(&mut self, from: SocketAddr, packet: &mut [u8]) -> Result<usize, DropReason> {
         let srtp = self.receiving(from)?;
         let header_len = rtp_header_len(packet).ok_or(DropReason::RtpMalformed)?;
-        srtp.inbound.open_rtp(packet, header_len)
+        let len = srtp.inbound.open_rtp(packet, header_len)?;
+        self.heard = true;
+        Ok(len)
     }
 
     /// Opens an SRTCP packet in place; returns the length of the compound. Errors: [`DropReason::UnknownSource`],
     /// [`DropReason::SrtpNoKeys`], and those of [`Inbound::open_rtcp`].
     pub fn open_rtcp(&mut self, from: SocketAddr, packet: &mut [u8]) -> Result<usize, DropReason> {
-        self.receiving(from)?.inbound.open_rtcp(packet)
+        let len = self.receiving(from)?.inbound.open_rtcp(packet)?;
+        self.heard = true;
+        Ok(len)
     }
 
     fn receiving(&mut self, from: SocketAddr) -> Result<&mut Srtp, DropReason> {
@@ -310,7 +332,7 @@ impl Transport {
         self.round_trip
     }
 
-    /// Runs due timers: consent, DTLS, feedback.
+    /// Runs due timers: consent, proof of keys, DTLS, feedback.
     pub fn handle_timeout(&mut self, now: Time, context: &mut DtlsContext, tx: &mut TransmitQueue) {
         if self.ended {
             return;
@@ -321,6 +343,10 @@ impl Transport {
         let Some(to) = self.ice.selected() else {
             return;
         };
+        if self.proof_due.take_if(|due| *due <= now).is_some() && !self.heard {
+            self.ended = true;
+            return push_event(&mut self.events, TransportEvent::Gone);
+        }
         let event = self.dtls.handle_timeout(now, context, &mut send_to(to, tx));
         self.take_dtls_event(event);
         self.send_feedback(now, to, tx);
@@ -336,7 +362,11 @@ impl Transport {
             // Without an address nothing can be sent, and the peer's next check wakes the others.
             return Some(consent);
         }
-        let others = [self.dtls.poll_timeout(), self.twcc_receiver.poll_timeout()];
+        let others = [
+            self.dtls.poll_timeout(),
+            self.twcc_receiver.poll_timeout(),
+            self.proof_due,
+        ];
         others.into_iter().flatten().chain([consent]).min()
     }
 

@@ -597,6 +597,35 @@ fn ice_restart_keeps_the_old_ufrag_until_the_new_one_is_used() {
 }
 
 #[test]
+fn a_peer_back_from_a_restart_without_keys_is_gone() {
+    for (sends_before, sends_after) in [(true, true), (true, false), (false, false)] {
+        let mut world = world_connected();
+        let from = address(1);
+        if sends_before {
+            let mut packet = world.sealed_rtp(1);
+            world.transport.open_rtp(from, &mut packet).unwrap();
+        }
+        world.events.clear();
+        let mut rng = ChaCha20Rng::seed_from_u64(9);
+        let fresh = IceCredentials::generate(&mut rng);
+        world.transport.restart_ice(fresh);
+        world.good_check(from);
+        let due = world.now + Duration::from_millis(ICE_PROOF_TIMEOUT_MS);
+        if sends_after {
+            let mut packet = world.sealed_rtp(2);
+            world.transport.open_rtp(from, &mut packet).unwrap();
+        }
+        world.timeout(due - Duration::from_millis(1));
+        assert_eq!(world.events, []);
+        world.timeout(due);
+        // Who never sent anything has nothing to prove.
+        let gone = sends_before && !sends_after;
+        let told = world.events.contains(&TransportEvent::Gone);
+        assert_eq!((told, world.transport.is_connected()), (gone, !gone));
+    }
+}
+
+#[test]
 fn the_peer_restarting_ice_is_noticed() {
     let mut world = World::new();
     let same = world.client.credentials.clone();

@@ -9,7 +9,7 @@ import path from "node:path";
 import { after, before, test } from "node:test";
 
 import { startChromium, until, untilAllDecode } from "./lib/browsers.js";
-import { freePort, startServe } from "./lib/server.js";
+import { freePort, pairSpec, startServe } from "./lib/server.js";
 
 const SECRET = "shared with the relay";
 const HOST = Object.values(networkInterfaces())
@@ -42,29 +42,15 @@ async function startRelay(port) {
   };
 }
 
-const room = (id, p2p) => `
-kind: Room
-id: ${id}
-p2p: ${p2p}
-spec:
-  pipeline:
-${["ann", "bob"].map((name) => member(id, name, name === "ann" ? "bob" : "ann")).join("")}`;
-
-const member = (id, name, other) => `    ${name}:
-      kind: Member
-      credentials: { plain: secret-${name} }
-      spec:
-        pipeline:
-          publish: { kind: WebRtcPublishEndpoint, spec: { force_relay: true } }
-          play: { kind: WebRtcPlayEndpoint, spec: { src: "local://${id}/${other}/publish" } }
-`;
-
 before(async () => {
   const port = await freePort();
   relay = await startRelay(port);
   server = await startServe({
     config: `[ice]\nturn = ["turn:${HOST}:${port}?transport=udp"]\nturn_secret = "${SECRET}"\n`,
-    specs: { "mesh.yaml": room("mesh", "Always"), "sfu.yaml": room("sfu", "Never") },
+    specs: {
+      "mesh.yaml": pairSpec("mesh", ["ann", "bob"], { p2p: "Always", publish: "{ force_relay: true }" }),
+      "sfu.yaml": pairSpec("sfu", ["ann", "bob"], { publish: "{ force_relay: true }" }),
+    },
   });
   chromium = await startChromium();
 });

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use colchis::bus::spec::PlaySpec;
 use colchis::error::DropReason;
-use colchis::limits::{CONSENT_TIMEOUT_MS, ICE_RETURN_TIMEOUT_MS};
+use colchis::limits::{CONSENT_TIMEOUT_MS, ICE_RETURN_TIMEOUT_MS, ICE_SILENCE_MS};
 use serde_json::json;
 
 use crate::configure::{call, name, pass, received, spec};
@@ -168,6 +168,33 @@ fn a_member_whose_socket_was_away_too_hears_of_the_restart_when_it_comes_back() 
     assert_ne!(ufrag(&world, 0), before);
     assert_eq!(identity(&world, 0), same);
     assert!(received(&world, 0) > count + 60);
+    assert!(world.faults().is_empty(), "{:?}", world.faults());
+}
+
+#[test]
+fn a_member_that_comes_back_to_a_silent_connection_need_not_wait_for_its_end() {
+    let mut world = call();
+    let (before, same) = (ufrag(&world, 0), identity(&world, 0));
+    world.lose(0);
+    pass(&mut world, 2_000);
+    world.join(0);
+    pass(&mut world, 500);
+    assert_eq!(
+        ufrag(&world, 0),
+        before,
+        "nothing is wrong with a connection that is heard of"
+    );
+    world.lose(0);
+    cut(&mut world, 0);
+    pass(&mut world, ICE_SILENCE_MS + 500);
+    world.join(0);
+    pass(&mut world, 500);
+    assert_ne!(ufrag(&world, 0), before);
+    mend(&mut world, 0);
+    let count = received(&world, 0);
+    pass(&mut world, 4_000);
+    assert!(received(&world, 0) > count + 60);
+    assert_eq!(identity(&world, 0), same);
     assert!(world.faults().is_empty(), "{:?}", world.faults());
 }
 

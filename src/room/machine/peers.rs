@@ -3,6 +3,8 @@
 use rand_chacha::ChaCha20Rng;
 use rand_core::RngCore;
 
+use std::time::Duration;
+
 use crate::id::{DownTrackKey, MemberId, RoomId, SlabKey, TransportKey, UpTrackKey};
 use crate::limits::FAN_OUT_MAX;
 use crate::media::{DownTrack, DownTrackConfig, PublisherClock, UpTrack, UpTrackConfig};
@@ -71,6 +73,11 @@ impl Machine {
         self.by_ufrag.insert(credentials.ufrag.clone(), key);
         self.forget_old_ufrags(key);
         Some(credentials)
+    }
+
+    /// How long a peer has not been heard of; `None` before it was connected.
+    pub fn silence(&self, key: TransportKey, now: Time) -> Option<Duration> {
+        self.transports.get(key)?.transport.silence(now)
     }
 
     /// Checks with credentials of before the last restart but one lead nowhere.

@@ -105,8 +105,8 @@ async function readReceived() {
 }
 
 /** One Chromium process; `caller(name)` opens pages in contexts of their own. */
-export async function startChromium() {
-  const browser = await chromium.launch({ executablePath: CHROMIUM, args: CHROMIUM_FLAGS });
+export async function startChromium({ flags = [] } = {}) {
+  const browser = await chromium.launch({ executablePath: CHROMIUM, args: [...CHROMIUM_FLAGS, ...flags] });
   return {
     async caller(name, viewport = { width: 480, height: 360 }) {
       const context = await browser.newContext({ viewport });
@@ -118,12 +118,12 @@ export async function startChromium() {
 }
 
 /** One Firefox process. */
-export async function startFirefox() {
+export async function startFirefox({ preferences = {} } = {}) {
   const browser = await puppeteer.launch({
     browser: "firefox",
     executablePath: FIREFOX,
     headless: true,
-    extraPrefsFirefox: FIREFOX_PREFERENCES,
+    extraPrefsFirefox: { ...FIREFOX_PREFERENCES, ...preferences },
   });
   return {
     async caller(name) {
@@ -186,7 +186,7 @@ export async function framesDuring(caller, member, duration_ms) {
 export const watch = (caller, member) =>
   caller.evaluate((name) => {
     const video = document.querySelector(`video[data-member="${name}"]`);
-    const shown = (globalThis.shown = []);
+    const shown = (globalThis.shown = [performance.now()]);
     const next = () => {
       shown.push(performance.now());
       video.requestVideoFrameCallback(next);

@@ -41,27 +41,29 @@ export async function startServer(options = [], wanted = null) {
 }
 
 /**
- * A running `colchis serve`: `config` is TOML beside the listeners, which are given, and `specs` are room specs by file
- * name. What it needs on disk is gone with it.
+ * A running `colchis serve` at the far end of `network`, or on this host: `config` is TOML beside the listeners, which are given, and `specs` are room specs
+ * by file name. What it needs on disk is gone with it.
  */
-export async function startServe({ config = "", specs = {} }) {
+export async function startServe({ config = "", specs = {}, network = null }) {
+  const host = network?.address ?? "127.0.0.1";
   const folder = await mkdtemp(path.join(tmpdir(), "colchis-"));
   const port = await freePort();
   await mkdir(path.join(folder, "rooms"));
   for (const [name, text] of Object.entries(specs)) await writeFile(path.join(folder, "rooms", name), text);
   const file = path.join(folder, "colchis.toml");
   const text = `[public]
-listen = "127.0.0.1:${port}"
+listen = "${host}:${port}"
 page = true
 [private]
 listen = "127.0.0.1:0"
 [media]
 udp_port = 0
+advertise = ["${host}"]
 [rooms]
 specs = "${path.join(folder, "rooms")}"
 ${config}`;
   await writeFile(file, text);
-  const server = await run(["serve", "--config", file], `http://127.0.0.1:${port}`, "/");
+  const server = await run(["serve", "--config", file], `http://${host}:${port}`, "/", network);
   const stopServer = server.stop;
   server.stop = async () => {
     await stopServer();
@@ -70,8 +72,10 @@ ${config}`;
   return server;
 }
 
-async function run(command, url, probe) {
-  const child = spawn(BINARY, command, { stdio: ["ignore", "pipe", "pipe"] });
+async function run(options, url, probe, network = null) {
+  const words = [BINARY, ...options];
+  const [binary, ...rest] = network?.command(words) ?? words;
+  const child = spawn(binary, rest, { stdio: ["ignore", "pipe", "pipe"] });
   let text = "";
   child.stdout.on("data", (chunk) => (text += chunk));
   child.stderr.on("data", (chunk) => (text += chunk));
@@ -100,3 +104,21 @@ async function stop(child, ended, output) {
   clearTimeout(timer);
   if (code !== 0) throw new Error(`the server ended with status ${code}, signal ${signal} on SIGTERM:\n${output()}`);
 }
+
+/** A room spec (YAML) of two members who play each other; `publish` goes into their publish endpoints. */
+export const pairSpec = (id, [one, other], { p2p = "Never", publish = "{}" } = {}) => `
+kind: Room
+id: ${id}
+p2p: ${p2p}
+spec:
+  pipeline:
+${memberSpec(id, one, other, publish)}${memberSpec(id, other, one, publish)}`;
+
+const memberSpec = (id, name, other, publish) => `    ${name}:
+      kind: Member
+      credentials: { plain: secret-${name} }
+      spec:
+        pipeline:
+          publish: { kind: WebRtcPublishEndpoint, spec: ${publish} }
+          play: { kind: WebRtcPlayEndpoint, spec: { src: "local://${id}/${other}/publish" } }
+`;
