@@ -346,19 +346,23 @@ impl Started {
 
     /// SIGTERM, and the exit status of the end.
     fn stop(mut self) -> Option<i32> {
-        // SAFETY: a plain system call; the child has not been waited for, so the id is its own.
-        unsafe { libc::kill(self.child.id() as i32, libc::SIGTERM) };
-        let deadline = Instant::now() + Duration::from_secs(10);
-        loop {
-            if let Some(status) = self.child.try_wait().expect("a child") {
-                return status.code();
-            }
-            assert!(
-                Instant::now() < deadline,
-                "SIGTERM did not end the server within 10 s"
-            );
-            std::thread::sleep(Duration::from_millis(10));
+        terminate(&mut self.child)
+    }
+}
+
+fn terminate(child: &mut Child) -> Option<i32> {
+    // SAFETY: a plain system call; the child has not been waited for, so the id is its own.
+    unsafe { libc::kill(child.id() as i32, libc::SIGTERM) };
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        if let Some(status) = child.try_wait().expect("a child") {
+            return status.code();
         }
+        assert!(
+            Instant::now() < deadline,
+            "SIGTERM did not end the server within 10 s"
+        );
+        std::thread::sleep(Duration::from_millis(10));
     }
 }
 
@@ -424,4 +428,19 @@ fn runs_on_one_core_and_says_that_roles_share_it() {
         server.printed
     );
     assert_eq!(server.stop(), Some(0));
+}
+
+#[test]
+fn a_signal_at_the_moment_it_listens_ends_it_as_cleanly_as_any() {
+    for _ in 0..10 {
+        let listens = free_address();
+        let mut command = Command::new(BINARY);
+        command.args(["dev", "--listen", &listens.to_string()]);
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        let mut child = command.spawn().expect("the binary starts");
+        while TcpStream::connect(listens).is_err() {
+            assert_eq!(child.try_wait().expect("a child"), None, "it starts");
+        }
+        assert_eq!(terminate(&mut child), Some(0));
+    }
 }

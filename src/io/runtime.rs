@@ -125,10 +125,12 @@ pub fn run(launch: Launch) -> Result<(), StartError> {
     report::init_log(&launch.config.log.level);
     let host = preflight::inspect()?;
     let plan = plan::plan(&wishes(&launch), &host.cores)?;
+    // A server that can be reached can also be stopped.
+    let prepared = control::prepare()?;
     let bound = bind(&launch.config, plan.shards.len())?;
     let addresses = advertised(&launch.config.media, launch.dev_credential.is_some());
     report::start(&host, &plan, &launch, &bound.summary(), &addresses);
-    start(launch, &plan, bound, &addresses)
+    start(launch, &plan, bound, &addresses, prepared)
 }
 
 fn wishes(launch: &Launch) -> CoreWishes {
@@ -221,6 +223,7 @@ fn start(
     plan: &CorePlan,
     bound: Bound,
     addresses: &[IpAddr],
+    prepared: control::Prepared,
 ) -> Result<(), StartError> {
     let clock = Clock::start();
     let channels = |source| StartError::Io {
@@ -259,7 +262,7 @@ fn start(
         observer,
     };
     let signalling = signalling::spawn(signalling, plan.signalling)?;
-    let control = control::spawn(ControlSetup {
+    let setup = ControlSetup {
         shards: plan.shards.len(),
         clock,
         reports,
@@ -269,7 +272,8 @@ fn start(
         tokens: launch.tokens,
         config,
         config_path: launch.config_path,
-    })?;
+    };
+    let control = control::spawn(setup, prepared)?;
     wait(signalling, shards);
     control.stop();
     Ok(())

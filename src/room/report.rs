@@ -107,6 +107,7 @@ fn seconds(stat: &Value, key: &str) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use medea_client_api_proto::stats as oracle;
     use serde_json::json;
 
     fn report(received: u64, lost: i64, jitter: f64, rtt: f64) -> Value {
@@ -136,6 +137,79 @@ mod tests {
         assert_eq!(end.handle(&report(305, 35, 0.002, 0.02)), None, "too few");
         let well = end.handle(&report(400, 35, 0.002, 0.02));
         assert!(well > worse, "{well:?}");
+    }
+
+    /// One of each type that Client API 0.10 knows, two of some, as its own crate writes them.
+    fn everything(received: u64, lost: i64) -> Value {
+        let stats = json!([
+            {"type": "codec", "payloadType": 111, "transportId": "T1", "mimeType": "audio/opus", "clockRate": 48_000},
+            {"type": "inbound-rtp", "kind": "audio", "mediaType": "audio", "ssrc": u32::MAX, "mid": "0",
+             "packetsReceived": received, "packetsLost": lost, "jitter": 0.002, "totalSamplesReceived": u64::MAX,
+             "audioLevel": 0.25},
+            {"type": "inbound-rtp", "kind": "video", "mediaType": "video", "ssrc": 1, "packetsReceived": received,
+             "packetsLost": 0, "jitter": 0.001, "framesDecoded": 7, "frameWidth": 640, "powerEfficientDecoder": false},
+            {"type": "outbound-rtp", "kind": "audio", "mediaType": "audio", "ssrc": 2, "packetsSent": u64::MAX,
+             "bytesSent": u64::MAX},
+            {"type": "outbound-rtp", "kind": "video", "mediaType": "video", "ssrc": 3, "packetsSent": 9, "rid": "f",
+             "qualityLimitationReason": "bandwidth", "framesPerSecond": 29.97},
+            {"type": "remote-inbound-rtp", "kind": "audio", "ssrc": 2, "roundTripTime": 0.03, "fractionLost": 0.5,
+             "packetsLost": -3},
+            {"type": "remote-outbound-rtp", "kind": "audio", "ssrc": 4, "reportsSent": u64::MAX, "remoteTimestamp": 1e15},
+            {"type": "media-source", "kind": "audio", "trackIdentifier": "m", "audioLevel": 0.1},
+            {"type": "media-source", "kind": "video", "width": 640, "height": 480, "framesPerSecond": 30.0},
+            {"type": "media-playout", "synthesizedSamplesEvents": 1, "totalPlayoutDelay": 0.5},
+            {"type": "peer-connection", "dataChannelsOpened": 0, "dataChannelsClosed": 0},
+            {"type": "data-channel", "label": "chat", "state": "open", "messagesSent": 1},
+            {"type": "transport", "packetsSent": 5, "dtlsState": "connected", "iceRole": "controlling", "dtlsRole": "client",
+             "iceState": "connected", "selectedCandidatePairId": "P", "srtpCipher": "AEAD_AES_128_GCM"},
+            {"type": "candidate-pair", "transportId": "T1", "state": "succeeded", "nominated": true,
+             "currentRoundTripTime": 0.02, "availableOutgoingBitrate": 3e5},
+            {"type": "local-candidate", "address": "192.0.2.1", "port": 9, "protocol": "udp", "candidateType": "host"},
+            {"type": "remote-candidate", "address": "192.0.2.2", "port": 9, "protocol": "udp", "candidateType": "relay",
+             "relayProtocol": "tls", "tcpType": "so"},
+            {"type": "certificate", "fingerprint": "AB:CD", "fingerprintAlgorithm": "sha-256", "base64Certificate": "AAAA"},
+            {"type": "not-known-yet"},
+        ]);
+        let mut types = std::collections::HashSet::new();
+        let theirs = stats
+            .as_array()
+            .unwrap()
+            .iter()
+            .enumerate()
+            .map(|(n, stat)| {
+                let mut stat = stat.clone();
+                stat["id"] = json!(format!("S{n}"));
+                stat["timestamp"] = json!(1.5e12 + n as f64 / 3.0);
+                let theirs: oracle::RtcStat = serde_json::from_value(stat.clone()).expect("a stat");
+                types.insert(std::mem::discriminant(&theirs.stats));
+                theirs
+            });
+        let metrics = medea_client_api_proto::PeerMetrics::RtcStats(theirs.collect());
+        assert_eq!(types.len(), 15, "every type, and what is none");
+        let command = medea_client_api_proto::Command::AddPeerConnectionMetrics {
+            peer_id: medea_client_api_proto::PeerId(7),
+            metrics,
+        };
+        let text = serde_json::to_string(&command).expect("JSON");
+        match serde_json::from_str(&text).expect("our command") {
+            crate::bus::client::Command::AddPeerConnectionMetrics { metrics, .. } => metrics,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn statistics_of_every_type_are_taken_and_the_right_ones_read() {
+        let mut end = Reported::default();
+        let first = end.handle(&everything(100, 0));
+        assert_eq!(first, Some(ConnectionQualityScore::High));
+        assert_eq!(
+            end.rtt,
+            Some(Duration::from_millis(20)),
+            "of the pair in use"
+        );
+        let worse = end.handle(&everything(200, 60));
+        assert_eq!(worse, Some(ConnectionQualityScore::Poor));
+        assert_eq!(connection_failed(&everything(1, 0)), None);
     }
 
     #[test]

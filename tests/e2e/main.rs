@@ -5,6 +5,7 @@ mod support;
 mod call;
 mod client;
 mod faults;
+mod frames;
 mod hostile;
 mod server;
 mod signalling;

@@ -18,6 +18,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use axum::Router;
+use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 
@@ -128,19 +129,49 @@ pub fn bind(address: SocketAddr) -> Result<std::net::TcpListener, ListenError> {
     bound.map_err(|cause| ListenError::new(address, cause))
 }
 
-/// Starts the thread. It asks signalling to shut down at SIGTERM or SIGINT, and reads spec files again at SIGHUP.
-pub fn spawn(setup: ControlSetup) -> Result<ControlThread, ControlError> {
+/// What the thread needs of the process before anybody can see that it is there.
+pub struct Prepared {
+    runtime: Runtime,
+    signals: Signals,
+}
+
+/// Signals to the process. From here on they wait for the thread instead of ending the process.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+/// Makes the runtime and takes the signals over.
+pub fn prepare() -> Result<Prepared, ControlError> {
     let failed = |what| move |source| ControlError { what, source };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(failed("runtime"))?;
+    let guard = runtime.enter();
+    let take = |kind| signal(kind).map_err(failed("signals"));
+    let signals = Signals {
+        terminate: take(SignalKind::terminate())?,
+        interrupt: take(SignalKind::interrupt())?,
+        hangup: take(SignalKind::hangup())?,
+    };
+    drop(guard);
+    Ok(Prepared { runtime, signals })
+}
+
+/// Starts the thread. It asks signalling to shut down at SIGTERM or SIGINT, and reads spec files again at SIGHUP.
+pub fn spawn(
+    setup: ControlSetup,
+    Prepared { runtime, signals }: Prepared,
+) -> Result<ControlThread, ControlError> {
+    let failed = |what| move |source| ControlError { what, source };
     let timeouts = setup.config.timeouts.clone();
     let questions = Questions::spawn(setup.tokens.clone(), timeouts, setup.signalling.clone())
         .map_err(failed("thread for credentials"))?;
     let (stop, stopped) = oneshot::channel();
     let serve = async move {
-        if let Err(error) = run(setup, questions, stopped).await {
+        if let Err(error) = run(setup, questions, signals, stopped).await {
             tracing::error!(%error, "private listener failed; health, metrics and the Control API are gone, calls go on");
         }
     };
@@ -172,6 +203,7 @@ struct Conductor {
 async fn run(
     setup: ControlSetup,
     questions: Questions,
+    signals: Signals,
     stopped: oneshot::Receiver<()>,
 ) -> io::Result<()> {
     let ControlSetup {
@@ -197,7 +229,7 @@ async fn run(
         callbacks,
         config_path,
     };
-    conductor.conduct(reports, stopped).await?;
+    conductor.conduct(reports, signals, stopped).await;
     server.abort();
     Ok(())
 }
@@ -234,11 +266,9 @@ impl Conductor {
     async fn conduct(
         self,
         mut reports: Reports,
+        mut signals: Signals,
         mut stopped: oneshot::Receiver<()>,
-    ) -> io::Result<()> {
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut hangup = signal(SignalKind::hangup())?;
+    ) {
         let mut due = self.plane.timeout().await;
         loop {
             tokio::select! {
@@ -246,13 +276,13 @@ impl Conductor {
                 message = reports.messages.recv() => self.take_message(message).await,
                 () = self.plane.changed.notified() => due = self.plane.timeout().await,
                 () = self.sleep(due) => due = self.plane.timeout().await,
-                () = any(&mut terminate, &mut interrupt) => {
+                () = any(&mut signals.terminate, &mut signals.interrupt) => {
                     tracing::info!("stopping");
                     self.plane.health.write().await.handle_stop();
                     // A full inbox means that signalling is overloaded; a second signal tries again.
                     let _ = self.plane.send(SignallingRequest::Shutdown).await;
                 }
-                _ = hangup.recv() => self.reload().await,
+                _ = signals.hangup.recv() => self.reload().await,
                 _ = &mut stopped => break,
             }
         }
@@ -265,7 +295,6 @@ impl Conductor {
             }
         };
         let _ = tokio::time::timeout(FAREWELL, idle).await;
-        Ok(())
     }
 
     /// Until `due`.
