@@ -3,14 +3,18 @@
 use std::future::Future;
 use std::time::Duration;
 
-use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
+use glommio::{ExecutorJoinHandle, Latency, LocalExecutorBuilder, Placement, Shares};
 
 /// Registered IO memory per executor. We never use glommio's DMA files, so the least it takes.
 pub const IO_MEMORY_BYTES: usize = 64 * 1024;
 /// Entries of each of the executor's rings: sockets of signalling are the many.
 const RING_DEPTH: usize = 256;
 /// A task that yields if needed yields after this long: how long packets may keep commands and timers waiting.
-const PREEMPT_TIMER: Duration = Duration::from_millis(2);
+const SLICE: Duration = Duration::from_millis(2);
+/// No slice at all: what an executor is created with.
+const NO_SLICE: Duration = Duration::from_secs(3600);
+/// An executor that has gone to sleep over ready tasks wakes after this long (decision 0010).
+const HEARTBEAT: Duration = Duration::from_millis(10);
 
 /// Why an executor did not start.
 #[derive(Debug, thiserror::Error)]
@@ -37,15 +41,84 @@ where
     F: Future<Output = T> + 'static,
     T: Send + 'static,
 {
+    spawn_sliced(name, core, SLICE, make)
+}
+
+/// glommio 0.9 sleeps over ready tasks when the timer of a slice has fired before the first of them ran, as it does on a
+/// host that takes the core away for that long. So slices begin with a task queue of their own, which is not there yet
+/// while the executor starts and nothing could wake it, and a heartbeat bounds the sleep from then on.
+fn spawn_sliced<G, F, T>(
+    name: &str,
+    core: usize,
+    slice: Duration,
+    make: G,
+) -> Result<ExecutorJoinHandle<T>, ExecutorError>
+where
+    G: FnOnce() -> F + Send + 'static,
+    F: Future<Output = T> + 'static,
+    T: Send + 'static,
+{
+    let work = move || async move {
+        let heartbeat = glommio::spawn_local(async {
+            loop {
+                glommio::timer::sleep(HEARTBEAT).await;
+            }
+        });
+        let latency = Latency::Matters(slice);
+        let queue = glommio::executor().create_task_queue(Shares::default(), latency, "sliced");
+        let out = match glommio::spawn_local_into(async move { make().await }, queue) {
+            Ok(task) => task.await,
+            Err(_) => unreachable!("the queue was made above"),
+        };
+        heartbeat.cancel().await;
+        out
+    };
     LocalExecutorBuilder::new(Placement::Fixed(core))
         .name(name)
         .io_memory(IO_MEMORY_BYTES)
         .ring_depth(RING_DEPTH)
-        .preempt_timer(PREEMPT_TIMER)
-        .spawn(make)
+        .preempt_timer(NO_SLICE)
+        .spawn(work)
         .map_err(|error| ExecutorError {
             name: name.to_owned(),
             core,
             cause: error.to_string(),
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+
+    /// Whether a task with such slices gets to its end, sleeping so often.
+    fn ends(slice: Duration, sleeps: u32) {
+        let (done, end) = mpsc::channel();
+        let executor = spawn_sliced("hurry", 0, slice, move || async move {
+            for _ in 0..20 {
+                glommio::executor().yield_now().await;
+            }
+            for _ in 0..sleeps {
+                glommio::timer::sleep(Duration::from_micros(300)).await;
+            }
+            done.send(()).expect("somebody waits");
+        });
+        let executor = executor.expect("core 0 is there");
+        end.recv_timeout(Duration::from_secs(30))
+            .expect("it came to its end");
+        executor.join().expect("it ended");
+    }
+
+    #[test]
+    fn a_start_is_not_lost_even_if_every_slice_is_over_before_the_first_task() {
+        ends(Duration::from_nanos(1), 0);
+    }
+
+    #[test]
+    fn a_turn_that_is_lost_later_comes_back() {
+        // About as long as the way from the timer to the first task: some turns are lost, some are not.
+        for slice_us in [30, 60] {
+            ends(Duration::from_micros(slice_us), 500);
+        }
+    }
 }
