@@ -127,6 +127,7 @@ pub(super) fn open_negotiation(peer: &mut Peer) -> Result<NegotiationRole, Negot
         false => peer.wanted_without_new_sends(),
     };
     peer.negotiation.set_wanted(wanted);
+    peer.parted = false;
     if client_offers {
         peer.renegotiate = false;
     }

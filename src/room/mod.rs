@@ -408,6 +408,7 @@ impl Room {
             used_ssrcs: BTreeSet::new(),
             retired_downs: Vec::new(),
             removed: Vec::new(),
+            parted: false,
         })
     }
 }

@@ -142,6 +142,9 @@ pub struct Peer {
     pub retired_downs: Vec<DownTrackKey>,
     /// Announced tracks that are gone and not yet told.
     pub removed: Vec<TrackId>,
+    /// Tracks went that the client was not told of, since a state it was told had them no more: their m-sections wait for
+    /// the next negotiation.
+    pub parted: bool,
 }
 
 impl Peer {
@@ -204,6 +207,7 @@ impl Peer {
         self.renegotiate
             || self.negotiation.restart_waits()
             || !self.removed.is_empty()
+            || self.parted
             || self.sends.values().any(|t| t.told.is_none())
             || self.recvs.values().any(|t| t.told.is_none())
             // A client may leave a track out of its offer: then it is the server's turn.

@@ -134,9 +134,9 @@ fn describe_state(
     } else {
         peer.running_role()
     };
-    if !running {
-        peer.removed.clear();
-    }
+    // What went is not in the state.
+    peer.parted |= running && !peer.removed.is_empty();
+    peer.removed.clear();
     peer.echo.clear();
     peer.changed.clear();
     let state = PeerState {

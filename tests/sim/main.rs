@@ -13,6 +13,7 @@ mod dtls;
 mod faults;
 mod first_picture;
 mod make;
+mod model;
 mod network;
 mod quality;
 mod restart;
