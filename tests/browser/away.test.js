@@ -2,9 +2,9 @@
 // the way of the media.
 
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
+import { after, before, describe, test } from "node:test";
 
-import { gap, startChromium, until, untilAllDecode, watch } from "./lib/browsers.js";
+import { gap, startChromium, startFirefox, until, untilAllDecode, watch } from "./lib/browsers.js";
 import { startServer } from "./lib/server.js";
 
 const AWAY_MS = 5_000;
@@ -12,15 +12,10 @@ const AWAY_MS = 5_000;
 const GAP_MAX_MS = 500;
 let server;
 let chromium;
-const callers = {};
 
 before(async () => {
   server = await startServer();
   chromium = await startChromium();
-  for (const name of ["ann", "bob"]) {
-    callers[name] = await chromium.caller(name);
-    await callers[name].page.addInitScript(interceptSockets);
-  }
 });
 
 after(async () => {
@@ -45,53 +40,73 @@ function interceptSockets() {
 const muted = (caller, member) =>
   caller.evaluate((name) => document.querySelector(`[data-tile="${name}"]`)?.dataset.muted, member);
 
-test("two members are connected through the server", async () => {
-  for (const caller of Object.values(callers)) await caller.join(server, "away");
-  await untilAllDecode(Object.values(callers));
-});
+for (const [name, start] of [["Chromium", startChromium], ["Firefox", startFirefox]]) {
+  describe(`a member with ${name}, another with Chromium`, () => {
+    const room = `away-${name}`;
+    const callers = {};
+    let browser;
 
-test("a socket that is away for 5 s costs no frame, and what was pressed meanwhile counts", async (t) => {
-  const { ann, bob } = callers;
-  await Promise.all([watch(ann, "bob"), watch(bob, "ann")]);
-  await ann.evaluate((ms) => {
-    globalThis.awayUntil = performance.now() + ms;
-    globalThis.sockets.at(-1).close(3000);
-  }, AWAY_MS);
-  await ann.press("mic");
-  await new Promise((resolve) => setTimeout(resolve, AWAY_MS));
-  assert.equal(await muted(bob, "ann"), "false", "nobody could be told yet");
-  await until("ann is back", () => ann.evaluate(() => globalThis.colchis.room?.state === "joined"));
-  await until("bob sees ann muted", async () => (await muted(bob, "ann")) === "true");
-  for (const caller of [ann, bob]) {
-    const longest = await gap(caller);
-    t.diagnostic(`longest time without a frame on ${caller.name}'s page: ${longest} ms`);
-    assert.ok(longest < GAP_MAX_MS, `${caller.name}'s picture stood still for ${longest} ms`);
-  }
-  await ann.press("mic");
-  await until("bob sees ann unmuted", async () => (await muted(bob, "ann")) === "false");
-});
+    before(async () => {
+      browser = await start();
+      callers.ann = await browser.caller("ann");
+      callers.bob = await chromium.caller("bob");
+      await callers.ann.beforeEveryPage(interceptSockets);
+    });
 
-test("a page that is reloaded is back in the call", async () => {
-  await callers.ann.join(server, "away");
-  await untilAllDecode(Object.values(callers));
-});
+    after(async () => {
+      await callers.bob?.close();
+      await browser?.close();
+    });
 
-test("a connection that is said to have failed begins anew, with the same connection and no frame lost for long", async (t) => {
-  const { ann, bob } = callers;
-  const ufrags = () => ann.evaluate(() => globalThis.colchis.pc.remoteDescription.sdp.match(/a=ice-ufrag:(\S+)/)[1]);
-  const before = await ufrags();
-  const connection = await ann.page.evaluateHandle(() => globalThis.colchis.pc);
-  await Promise.all([watch(ann, "bob"), watch(bob, "ann")]);
-  await ann.evaluate(() =>
-    globalThis.colchis.room.peers[0].send("AddPeerConnectionMetrics", { metrics: { PeerConnectionState: "Failed" } }),
-  );
-  await until("the server has other credentials", async () => (await ufrags()) !== before);
-  await new Promise((resolve) => setTimeout(resolve, 3_000));
-  assert.ok(await ann.page.evaluate((pc) => globalThis.colchis.pc === pc && pc.connectionState === "connected", connection));
-  for (const caller of [ann, bob]) {
-    const longest = await gap(caller);
-    t.diagnostic(`longest time without a frame on ${caller.name}'s page: ${longest} ms`);
-    assert.ok(longest < GAP_MAX_MS, `${caller.name}'s picture stood still for ${longest} ms`);
-  }
-  await untilAllDecode([ann, bob]);
-});
+    test("two members are connected through the server", async () => {
+      for (const caller of Object.values(callers)) await caller.join(server, room);
+      await untilAllDecode(Object.values(callers));
+    });
+
+    test("a socket that is away for 5 s costs no frame, and what was pressed meanwhile counts", async (t) => {
+      const { ann, bob } = callers;
+      await Promise.all([watch(ann, "bob"), watch(bob, "ann")]);
+      await ann.evaluate((ms) => {
+        globalThis.awayUntil = performance.now() + ms;
+        globalThis.sockets.at(-1).close(3000);
+      }, AWAY_MS);
+      await ann.press("mic");
+      await new Promise((resolve) => setTimeout(resolve, AWAY_MS));
+      assert.equal(await muted(bob, "ann"), "false", "nobody could be told yet");
+      await until("ann is back", () => ann.evaluate(() => globalThis.colchis.room?.state === "joined"));
+      await until("bob sees ann muted", async () => (await muted(bob, "ann")) === "true");
+      for (const caller of [ann, bob]) {
+        const longest = await gap(caller);
+        t.diagnostic(`longest time without a frame on ${caller.name}'s page: ${longest} ms`);
+        assert.ok(longest < GAP_MAX_MS, `${caller.name}'s picture stood still for ${longest} ms`);
+      }
+      await ann.press("mic");
+      await until("bob sees ann unmuted", async () => (await muted(bob, "ann")) === "false");
+    });
+
+    test("a page that is reloaded is back in the call", async () => {
+      await callers.ann.join(server, room);
+      await untilAllDecode(Object.values(callers));
+    });
+
+    test("a connection that is said to have failed begins anew, with the same connection and no frame lost for long", async (t) => {
+      const { ann, bob } = callers;
+      const ufrags = () => ann.evaluate(() => globalThis.colchis.pc.remoteDescription.sdp.match(/a=ice-ufrag:(\S+)/)[1]);
+      const before = await ufrags();
+      const connection = await ann.page.evaluateHandle(() => globalThis.colchis.pc);
+      await Promise.all([watch(ann, "bob"), watch(bob, "ann")]);
+      await ann.evaluate(() =>
+        globalThis.colchis.room.peers[0].send("AddPeerConnectionMetrics", { metrics: { PeerConnectionState: "Failed" } }),
+      );
+      await until("the server has other credentials", async () => (await ufrags()) !== before);
+      await new Promise((resolve) => setTimeout(resolve, 3_000));
+      assert.ok(await ann.page.evaluate((pc) => globalThis.colchis.pc === pc && pc.connectionState === "connected", connection));
+      for (const caller of [ann, bob]) {
+        const longest = await gap(caller);
+        t.diagnostic(`longest time without a frame on ${caller.name}'s page: ${longest} ms`);
+        assert.ok(longest < GAP_MAX_MS, `${caller.name}'s picture stood still for ${longest} ms`);
+      }
+      await untilAllDecode([ann, bob]);
+    });
+  });
+}

@@ -38,3 +38,22 @@ test("Chromium and Firefox decode video and audio of each other", async () => {
   await untilAllDecode([one, other]);
   assert.deepEqual(one.errors, []);
 });
+
+test("what is muted or switched off in one is shown in the other", async () => {
+  const callers = { chromium: await chromium.caller("cleo"), firefox: await firefox.caller("fay") };
+  for (const caller of Object.values(callers)) await caller.join(server, "buttons");
+  await untilAllDecode(Object.values(callers));
+  for (const [one, other] of [[callers.chromium, callers.firefox], [callers.firefox, callers.chromium]]) {
+    const shown = (key) =>
+      other.evaluate(([member, wanted]) => document.querySelector(`[data-tile="${member}"]`)?.dataset[wanted], [one.name, key]);
+    await one.press("mic");
+    await until(`${other.name} sees ${one.name} muted`, async () => (await shown("muted")) === "true");
+    await one.press("mic");
+    await until(`${other.name} sees ${one.name} unmuted`, async () => (await shown("muted")) === "false");
+    await one.press("cam");
+    await until(`${other.name} sees ${one.name}'s camera off`, async () => (await shown("video")) === "off");
+    await one.press("cam");
+    await until(`${other.name} sees ${one.name}'s camera on`, async () => (await shown("video")) !== "off");
+    await untilAllDecode([one, other]);
+  }
+});

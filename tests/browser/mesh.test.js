@@ -17,7 +17,7 @@ before(async () => {
   chromium = await startChromium();
   callers.ann = await chromium.caller("ann");
   callers.bob = await chromium.caller("bob");
-  await callers.ann.page.addInitScript(() => {
+  await callers.ann.beforeEveryPage(() => {
     globalThis.sockets = [];
     globalThis.WebSocket = class extends globalThis.WebSocket {
       constructor(...given) {

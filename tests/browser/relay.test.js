@@ -8,7 +8,7 @@ import { networkInterfaces, tmpdir } from "node:os";
 import path from "node:path";
 import { after, before, test } from "node:test";
 
-import { startChromium, until, untilAllDecode } from "./lib/browsers.js";
+import { startChromium, startFirefox, until, untilAllDecode } from "./lib/browsers.js";
 import { freePort, pairSpec, startServe } from "./lib/server.js";
 
 const SECRET = "shared with the relay";
@@ -18,6 +18,7 @@ const HOST = Object.values(networkInterfaces())
 let relay;
 let server;
 let chromium;
+let firefox;
 
 /** coturn on a port of its own, nothing of the host's configuration. */
 async function startRelay(port) {
@@ -52,11 +53,11 @@ before(async () => {
       "sfu.yaml": pairSpec("sfu", ["ann", "bob"], { publish: "{ force_relay: true }" }),
     },
   });
-  chromium = await startChromium();
+  [chromium, firefox] = await Promise.all([startChromium(), startFirefox()]);
 });
 
 after(async () => {
-  await chromium?.close();
+  await Promise.all([chromium?.close(), firefox?.close()]);
   await server?.stop();
   await relay?.stop();
 });
@@ -76,8 +77,8 @@ const ways = (caller) =>
 for (const [id, what] of [["mesh", "each other"], ["sfu", "the server"]]) {
   test(`members that may use relays only are connected with ${what} through the relay`, async () => {
     const callers = [];
-    for (const name of ["ann", "bob"]) {
-      const caller = await chromium.caller(name);
+    for (const [name, browser] of [["ann", chromium], ["bob", firefox]]) {
+      const caller = await browser.caller(name);
       await caller.join(server, id, `&token=secret-${name}`);
       callers.push(caller);
     }

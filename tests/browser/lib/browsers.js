@@ -44,8 +44,8 @@ export const AES_GCM = /^(SRTP_)?AEAD_AES_(128|256)_GCM$/;
 
 /** One page in a call. */
 export class Caller {
-  constructor({ name, page, close, screenshot }) {
-    Object.assign(this, { name, page, close });
+  constructor({ name, page, close, screenshot, beforeEveryPage }) {
+    Object.assign(this, { name, page, close, beforeEveryPage });
     this.takeScreenshot = screenshot;
     this.errors = [];
     page.on("pageerror", (error) => this.errors.push(String(error)));
@@ -111,7 +111,13 @@ export async function startChromium({ flags = [] } = {}) {
     async caller(name, viewport = { width: 480, height: 360 }) {
       const context = await browser.newContext({ viewport });
       const page = await context.newPage();
-      return new Caller({ name, page, close: () => context.close(), screenshot: (file) => page.screenshot({ path: file }) });
+      return new Caller({
+        name,
+        page,
+        close: () => context.close(),
+        screenshot: (file) => page.screenshot({ path: file }),
+        beforeEveryPage: (task) => page.addInitScript(task),
+      });
     },
     close: () => browser.close(),
   };
@@ -128,7 +134,13 @@ export async function startFirefox({ preferences = {} } = {}) {
   return {
     async caller(name) {
       const page = await browser.newPage();
-      return new Caller({ name, page, close: () => page.close(), screenshot: (file) => page.screenshot({ path: file }) });
+      return new Caller({
+        name,
+        page,
+        close: () => page.close(),
+        screenshot: (file) => page.screenshot({ path: file }),
+        beforeEveryPage: (task) => page.evaluateOnNewDocument(task),
+      });
     },
     close: () => browser.close(),
   };

@@ -58,7 +58,7 @@ page = true
 listen = "127.0.0.1:0"
 [media]
 udp_port = 0
-advertise = ["${host}"]
+${network ? `advertise = ["${host}"]` : ""}
 [rooms]
 specs = "${path.join(folder, "rooms")}"
 ${config}`;
