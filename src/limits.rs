@@ -132,6 +132,10 @@ pub const ICE_RETURN_TIMEOUT_MS: u64 = 30_000;
 
 /// Rooms of one shard. More: joins are refused.
 pub const ROOMS_PER_SHARD_MAX: usize = 4096;
+/// What the Control API keeps of a member for the application, bytes of JSON. More: the element is refused.
+pub const METADATA_BYTES_MAX: usize = 4096;
+/// What `on_join` may answer, bytes. More: the member is refused.
+pub const JOIN_ANSWER_BYTES_MAX: usize = 8192;
 /// Members of one room. More: joins are refused.
 pub const MEMBERS_PER_ROOM_MAX: usize = 1024;
 /// Peers a member is given within [`FRESH_PEERS_PERIOD_S`] in place of ones that failed, lost consent or were closed by

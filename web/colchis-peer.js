@@ -174,9 +174,13 @@ export class Peer {
     const sender = entry.transceiver?.sender;
     const parameters = sender?.getParameters();
     if (!parameters?.encodings?.length) return;
+    const single = parameters.encodings.length === 1;
     for (const encoding of parameters.encodings) {
-      const to = wanted.find((w) => w.rid === encoding.rid);
-      if (to) Object.assign(encoding, encodingOf(to), { rid: encoding.rid });
+      // One that is alone has no name.
+      const to = single ? (wanted[0] ?? { active: true }) : wanted.find((w) => w.rid === encoding.rid);
+      if (!to) continue;
+      for (const key of ["maxBitrate", "scaleResolutionDownBy", "scalabilityMode"]) delete encoding[key];
+      Object.assign(encoding, encodingOf(to));
     }
     sender.setParameters(parameters).catch((error) => this.#report(error));
   }

@@ -482,7 +482,7 @@ pub enum MediaSourceKind {
 }
 
 /// One encoding of a video track.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EncodingParameters {
     /// RTP stream id.
     pub rid: String,

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::bus::client::{IceServer, RpcSettings};
+use crate::bus::client::{EncodingParameters, IceServer, RpcSettings};
 use crate::id::{EndpointId, MemberId, RoomId};
 use crate::wire::codec::CodecKind;
 
@@ -189,6 +189,8 @@ pub struct PublishSpec {
     pub audio: PublishPolicy,
     /// Policy of its video tracks.
     pub video: PublishPolicy,
+    /// How the camera is to be encoded; empty: as the client likes.
+    pub encodings: Vec<EncodingParameters>,
     /// No tracks for screens and their sound.
     pub device_only: bool,
     /// The hub it publishes to.

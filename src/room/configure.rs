@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::bus::client::CloseReason;
-use crate::bus::spec::RoomSpec;
+use crate::bus::client::{CloseReason, EncodingParameters, MediaSourceKind};
+use crate::bus::spec::{MemberSpec, RoomSpec};
 use crate::id::{MemberId, TrackId};
 use crate::room::model::{SendTrack, Source};
 use crate::room::{Context, Room};
@@ -49,6 +49,7 @@ impl Room {
             return;
         };
         let mut wanted: BTreeMap<Source, bool> = member.sources().into_iter().collect();
+        let spec = Arc::clone(&member.spec);
         let Some(peer) = member.peer.as_mut() else {
             return;
         };
@@ -79,13 +80,31 @@ impl Room {
                 peer.changed.insert(*track);
             }
             send.required = required;
+            let encodings = encodings_of(&spec, &send.source);
+            if send.encodings != encodings {
+                send.encodings = encodings.to_vec();
+                peer.changed.insert(*track);
+            }
         }
         // The rest has no track yet.
         for (source, required) in wanted {
             let track = self.next_track_id();
             if let Some(peer) = self.members.get_mut(id).and_then(|m| m.peer.as_mut()) {
-                peer.sends.insert(track, SendTrack::new(source, required));
+                let mut send = SendTrack::new(source, required);
+                send.encodings = encodings_of(&spec, &send.source).to_vec();
+                peer.sends.insert(track, send);
             }
         }
+    }
+}
+
+/// Encodings of a camera; screens are sent as the client likes.
+fn encodings_of<'a>(spec: &'a MemberSpec, source: &Source) -> &'a [EncodingParameters] {
+    match source.video && source.source_kind == MediaSourceKind::Device {
+        true => spec
+            .publish
+            .get(&source.endpoint)
+            .map_or(&[], |publish| &publish.encodings),
+        false => &[],
     }
 }

@@ -353,6 +353,9 @@ pub(super) fn patch(id: TrackId, told: &Told, truth: &Told) -> Option<PeerUpdate
     if told.receivers != truth.receivers {
         patch.receivers = Some(truth.receivers.clone());
     }
+    if told.encodings != truth.encodings {
+        patch.encoding_parameters = Some(truth.encodings.clone());
+    }
     Some(PeerUpdate::Updated(patch))
 }
 
@@ -362,6 +365,7 @@ pub(super) fn full_patch(id: TrackId, told: &Told, truth: &Told) -> PeerUpdate {
         media_direction: Some(truth.media_direction),
         muted: Some(truth.muted),
         receivers: (told.receivers != truth.receivers).then(|| truth.receivers.clone()),
+        encoding_parameters: (told.encodings != truth.encodings).then(|| truth.encodings.clone()),
         ..TrackPatchEvent::new(id)
     })
 }

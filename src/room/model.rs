@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::bus::client::{
-    AudioSettings, Direction, MediaDirection, MediaSourceKind, MediaType, NegotiationRole, Track,
-    VideoSettings,
+    AudioSettings, Direction, EncodingParameters, MediaDirection, MediaSourceKind, MediaType,
+    NegotiationRole, Track, VideoSettings,
 };
 use crate::bus::spec::{MemberSpec, PublishPolicy};
 use crate::id::{
@@ -224,6 +224,8 @@ pub struct Told {
     pub muted: bool,
     /// Receivers as told; empty for recv tracks.
     pub receivers: Vec<MemberId>,
+    /// Encodings as told; empty for recv tracks.
+    pub encodings: Vec<EncodingParameters>,
 }
 
 /// A track the client sends.
@@ -233,6 +235,8 @@ pub struct SendTrack {
     pub source: Source,
     /// The client must not disable it.
     pub required: bool,
+    /// How it is to be encoded; empty: as the client likes.
+    pub encodings: Vec<EncodingParameters>,
     /// The client wants it to flow.
     pub enabled: bool,
     /// The client sends silence or black.
@@ -277,13 +281,17 @@ pub struct RecvTrack {
 }
 
 /// The settings of a track on the wire.
-pub(super) fn media_type(source: &Source, required: bool) -> MediaType {
+pub(super) fn media_type(
+    source: &Source,
+    required: bool,
+    encoding_parameters: Vec<EncodingParameters>,
+) -> MediaType {
     let source_kind = source.source_kind;
     if source.video {
         MediaType::Video(VideoSettings {
             required,
             source_kind,
-            encoding_parameters: Vec::new(),
+            encoding_parameters,
         })
     } else {
         MediaType::Audio(AudioSettings {
@@ -299,6 +307,7 @@ impl SendTrack {
         Self {
             source,
             required,
+            encodings: Vec::new(),
             enabled: true,
             muted: false,
             publishing: false,
@@ -312,7 +321,7 @@ impl SendTrack {
 
     /// Its settings on the wire.
     pub fn media_type(&self) -> MediaType {
-        media_type(&self.source, self.required)
+        media_type(&self.source, self.required, self.encodings.clone())
     }
 
     /// What the client should know.
@@ -321,6 +330,7 @@ impl SendTrack {
             media_direction: MediaDirection::from_enabled(self.enabled, self.wanted),
             muted: self.muted,
             receivers: self.receivers.clone(),
+            encodings: self.encodings.clone(),
         }
     }
 
@@ -382,7 +392,7 @@ impl RecvTrack {
 
     /// Its settings on the wire.
     pub fn media_type(&self) -> MediaType {
-        media_type(&self.source, self.required)
+        media_type(&self.source, self.required, Vec::new())
     }
 
     /// What the client should know.
@@ -391,6 +401,7 @@ impl RecvTrack {
             media_direction: MediaDirection::from_enabled(self.publisher_enabled, self.enabled),
             muted: self.muted,
             receivers: Vec::new(),
+            encodings: Vec::new(),
         }
     }
 

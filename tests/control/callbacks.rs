@@ -224,3 +224,85 @@ async fn a_service_that_does_not_answer_lets_nobody_in() {
     assert_eq!(joined, Joined::No("Rejected".into()));
     assert!(started.elapsed() >= Duration::from_millis(1_900));
 }
+
+/// A service that answers `on_join` with this body, as JSON.
+async fn answering(answers: &'static [(&'static str, &'static str)]) -> String {
+    let take = move |body: String| async move {
+        let event: Value = serde_json::from_str(&body).expect("JSON");
+        let fid = event["fid"].as_str().expect("a full id");
+        let (kind, text) = answers
+            .iter()
+            .find(|(name, _)| fid.ends_with(name))
+            .map_or(("text/plain", "fine"), |(_, text)| {
+                ("application/json", *text)
+            });
+        ([("content-type", kind)], text)
+    };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+        .await
+        .expect("a port");
+    let url = format!("http://{}/", listener.local_addr().expect("its address"));
+    let app = axum::Router::new().route("/", axum::routing::post(take));
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    url
+}
+
+/// Directions of the tracks of the member's first peer.
+async fn ways(member: &mut Member) -> Vec<String> {
+    let created = |event: &Value| event["event"] == "PeerCreated";
+    let event = member.until(created).await.expect("a peer");
+    let tracks = &event["data"]["tracks"];
+    let tracks = tracks.as_array().expect("tracks").iter();
+    tracks
+        .flat_map(|t| t["direction"].as_object().expect("a direction").keys())
+        .cloned()
+        .collect()
+}
+
+#[tokio::test]
+async fn a_service_may_answer_what_a_member_is_granted_and_known_for() {
+    let server = Server::start("answering-callbacks", "");
+    let url = answering(&[
+        (
+            "listener",
+            r#"{"grants": {"publish": false}, "metadata": {"seat": 7}, "unknown": 1}"#,
+        ),
+        ("wrong", r#"{"grants": "all"}"#),
+        ("empty", ""),
+    ])
+    .await;
+    let rest = Rest::new(&server);
+    let pipeline: serde_json::Map<String, Value> = ["speaker", "listener", "wrong", "empty"]
+        .iter()
+        .map(|name| {
+            let mut member = member(&url);
+            member["spec"] = json!({"pipeline": {
+                "camera": {"kind": "WebRtcPublishEndpoint", "spec": {}},
+                "other": {"kind": "WebRtcPlayEndpoint", "spec": {"src": "local://c/speaker/camera"}}}});
+            ((*name).to_owned(), member)
+        })
+        .collect();
+    let room = json!({"kind": "Room", "spec": {"pipeline": pipeline}});
+    assert_eq!(rest.call("POST", "/c", Some(&room)).await.0, 201);
+
+    let (mut speaker, joined) = Member::join(&server, "c", "speaker", "x").await;
+    assert_eq!(joined, Joined::Yes);
+    assert_eq!(ways(&mut speaker).await, ["Send"; 4]);
+
+    let (mut listener, joined) = Member::join(&server, "c", "listener", "x").await;
+    assert_eq!(joined, Joined::Yes);
+    let (_, shown) = rest.call("GET", "/c/listener", None).await;
+    let shown = shown.to_string();
+    assert!(shown.contains(r#""metadata":{"seat":7}"#), "{shown}");
+    assert!(shown.contains(r#""publish":false"#), "{shown}");
+    assert_eq!(ways(&mut listener).await, ["Recv"; 4], "it sends nothing");
+
+    let (_, joined) = Member::join(&server, "c", "wrong", "x").await;
+    assert_eq!(
+        joined,
+        Joined::No("Rejected".into()),
+        "an answer nobody understands is no yes"
+    );
+    let (_, joined) = Member::join(&server, "c", "empty", "x").await;
+    assert_eq!(joined, Joined::Yes);
+}

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use colchis::bus::client::EncodingParameters;
 use colchis::bus::control::MediaChange;
 use colchis::bus::spec::{MemberSpec, PlayEndpoint, PlaySource, PlaySpec, RoomSpec};
 use colchis::id::{EndpointId, MemberId};
@@ -166,6 +167,46 @@ fn whoever_plays_a_hub_receives_what_is_published_to_it() {
     world.configure(1, all);
     pass(&mut world, 2_000);
     assert!(received(&world, 0) > 20);
+    assert!(world.faults().is_empty(), "{:?}", world.faults());
+}
+
+#[test]
+fn how_a_camera_is_to_be_encoded_is_told_to_those_who_are_there() {
+    let mut world = call();
+    let limits = |world: &World| -> Vec<Vec<u64>> {
+        let tracks = world.seats[0].client.signal.tracks.values();
+        let cameras = tracks.filter(|t| t.send && t.kind == Kind::Video);
+        cameras.map(|t| t.max_bitrates.clone()).collect()
+    };
+    assert_eq!(limits(&world), [[0_u64; 0]]);
+    let negotiations = world.seats[0].client.signal.negotiations;
+    let encodings = |max_bitrate: u32| {
+        vec![EncodingParameters {
+            rid: "f".to_owned(),
+            active: true,
+            codec: None,
+            max_bitrate: Some(max_bitrate),
+            scale_resolution_down_by: None,
+            scalability_mode: None,
+        }]
+    };
+    for bitrate in [300_000, 100_000] {
+        let limited = |m: &mut MemberSpec| {
+            let publishes = m.publish.values_mut();
+            publishes.for_each(|p| p.encodings = encodings(bitrate));
+        };
+        let slower = spec(&world, &[(0, &limited), (1, &|_| {})]);
+        world.configure(1, slower);
+        pass(&mut world, 500);
+        assert_eq!(limits(&world), [[u64::from(bitrate)]]);
+    }
+    // Nothing has to be negotiated for it, and one that comes back is told the same.
+    assert_eq!(world.seats[0].client.signal.negotiations, negotiations);
+    world.leave(0);
+    pass(&mut world, 500);
+    world.join(0);
+    pass(&mut world, 2_000);
+    assert_eq!(limits(&world), [[100_000]]);
     assert!(world.faults().is_empty(), "{:?}", world.faults());
 }
 

@@ -28,6 +28,14 @@ pub struct TrackInfo {
     pub media_direction: String,
     /// The publisher says that it sends silence or black.
     pub muted: bool,
+    /// Bitrate limits of its encodings, bit/s; 0: none.
+    pub max_bitrates: Vec<u64>,
+}
+
+fn max_bitrates(encodings: &Value) -> Vec<u64> {
+    let encodings = encodings.as_array().map_or(&[][..], Vec::as_slice);
+    let limits = encodings.iter().map(|e| e["max_bitrate"].as_u64());
+    limits.map(Option::unwrap_or_default).collect()
 }
 
 impl TrackInfo {
@@ -379,6 +387,7 @@ impl Signal {
             mid: side["mid"].as_str().map(str::to_owned),
             media_direction: track["media_direction"].as_str().unwrap_or("").to_owned(),
             muted: track["muted"].as_bool().unwrap_or(false),
+            max_bitrates: max_bitrates(&settings["encoding_parameters"]),
         };
         assert_ne!(
             info.sender.as_deref(),
@@ -399,6 +408,9 @@ impl Signal {
         }
         if let Some(muted) = patch["muted"].as_bool() {
             track.muted = muted;
+        }
+        if !patch["encoding_parameters"].is_null() {
+            track.max_bitrates = max_bitrates(&patch["encoding_parameters"]);
         }
         if let Some(receivers) = patch["receivers"].as_array() {
             track.receivers = receivers

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::bus::client::RpcSettings;
+use crate::bus::client::{EncodingParameters, RpcSettings};
 use crate::bus::spec::{
     Credential, MemberSpec, P2P_MAX_MEMBERS, P2pPolicy, PlayEndpoint, PlaySource, PlaySpec,
     PublishPolicy, PublishSpec, RoomSpec,
@@ -14,13 +14,17 @@ use crate::control::error::{ControlError, ErrorCode};
 use crate::id::{EndpointId, IdError, MemberId, RoomId};
 use crate::limits::{
     CODECS_PER_TRACK_MAX, ENDPOINTS_PER_MEMBER_MAX, MEMBERS_PER_ROOM_MAX, MESH_MEMBERS_MAX,
+    METADATA_BYTES_MAX,
 };
 use crate::wire::codec::CodecKind;
 
 use super::element::{
-    self, Credentials, Endpoint, Member, P2p, Play, Policy, Publish, RoomChild, RoomElement,
+    self, Credentials, Endpoint, Grants, Kind, Member, P2p, Play, Policy, Publish, RoomChild,
+    RoomElement,
 };
 
+/// RTP stream id of the one encoding; clients that have but one send without it.
+const ENCODING_RID: &str = "f";
 /// What follows a room in the paths of the API.
 const RESERVED: &str = "stats";
 
@@ -214,7 +218,8 @@ impl Compiler<'_> {
             }
         }
         spec.play = PlaySpec::Only(play);
-        Ok(spec)
+        check_metadata(element, member)?;
+        Ok(granted(spec, member.grants.unwrap_or_default()))
     }
 
     /// Ping interval and idle timeout, the member's own or those of the configuration.
@@ -255,8 +260,9 @@ impl Compiler<'_> {
             }
         };
         Ok(PublishSpec {
-            audio: policy(publish.audio_settings.publish_policy),
-            video: policy(publish.video_settings.publish_policy),
+            audio: kind_policy(element, publish, Kind::Audio)?,
+            video: kind_policy(element, publish, Kind::Video)?,
+            encodings: encodings(element, publish)?,
             device_only: false,
             hub,
             tells: publish.on_start.is_some() || publish.on_stop.is_some(),
@@ -332,11 +338,7 @@ impl Compiler<'_> {
                         None
                     }
                     PlaySource::Endpoint(publisher, endpoint) => {
-                        let there = spec
-                            .members
-                            .get(publisher)
-                            .is_some_and(|m| m.publish.contains_key(endpoint));
-                        (!there).then(|| format!(
+                        (!has_publish(room, publisher, endpoint)).then(|| format!(
                             "src names {publisher}/{endpoint}, which publishes nothing; add that WebRtcPublishEndpoint"
                         ))
                     }
@@ -349,6 +351,16 @@ impl Compiler<'_> {
             }
         }
     }
+}
+
+/// Whether it is declared, whatever its member is granted.
+fn has_publish(room: &RoomElement, publisher: &MemberId, endpoint: &EndpointId) -> bool {
+    let member = match room.spec.pipeline.get(publisher.as_str()) {
+        Some(RoomChild::Member(member)) => member,
+        _ => return false,
+    };
+    let found = member.spec.pipeline.get(endpoint.as_str());
+    matches!(found, Some(Endpoint::WebRtcPublishEndpoint { .. }))
 }
 
 fn has_hub(room: &RoomElement, name: &str) -> bool {
@@ -448,12 +460,82 @@ fn credential(
     }
 }
 
-fn policy(policy: Policy) -> PublishPolicy {
-    match policy {
-        Policy::Optional => PublishPolicy::Optional,
-        Policy::Required => PublishPolicy::Required,
-        Policy::Disabled => PublishPolicy::Disabled,
+/// A member that may not send has nothing to send by, and so on.
+fn granted(mut spec: MemberSpec, grants: Grants) -> MemberSpec {
+    if !grants.publish {
+        spec.publish.clear();
     }
+    if !grants.subscribe {
+        spec.play = PlaySpec::Only(BTreeMap::new());
+    }
+    spec
+}
+
+fn check_metadata(element: &str, member: &Member) -> Result<(), ControlError> {
+    let bytes = member.metadata.as_ref().map(serde_json::to_string);
+    match bytes {
+        Some(Ok(text)) if text.len() > METADATA_BYTES_MAX => Err(error(
+            element,
+            format!(
+                "metadata has {} bytes; keep at most {METADATA_BYTES_MAX} here, and the rest elsewhere",
+                text.len()
+            ),
+        )),
+        Some(Err(why)) => Err(error(element, format!("metadata: {why}"))),
+        _ => Ok(()),
+    }
+}
+
+/// Policy of a kind of media: one that the endpoint does not send does not exist.
+fn kind_policy(
+    element: &str,
+    publish: &Publish,
+    kind: Kind,
+) -> Result<PublishPolicy, ControlError> {
+    let said = match kind {
+        Kind::Audio => publish.audio_settings.publish_policy,
+        Kind::Video => publish.video_settings.publish_policy,
+    };
+    let sent = publish.kinds.as_ref().is_none_or(|k| k.contains(&kind));
+    match (said, sent) {
+        (Policy::Required, false) => Err(error(
+            element,
+            format!(
+                "{kind:?} is Required, but not one of kinds; name it there, or make it Optional"
+            ),
+        )),
+        (Policy::Disabled, _) | (_, false) => Ok(PublishPolicy::Disabled),
+        (Policy::Required, true) => Ok(PublishPolicy::Required),
+        (Policy::Optional, true) => Ok(PublishPolicy::Optional),
+    }
+}
+
+/// The camera's encodings, as clients are told them.
+fn encodings(element: &str, publish: &Publish) -> Result<Vec<EncodingParameters>, ControlError> {
+    let said = &publish.video_settings.encodings;
+    if said.len() > 1 {
+        return Err(error(
+            element,
+            "encodings: one at most; there is no simulcast",
+        ));
+    }
+    let wrong =
+        |e: &element::Encoding| e.scale_resolution_down_by == Some(0) || e.max_bitrate == Some(0);
+    if said.iter().any(wrong) {
+        return Err(error(
+            element,
+            "encodings: max_bitrate and scale_resolution_down_by are at least 1; leave out what does not matter",
+        ));
+    }
+    let told = said.iter().map(|encoding| EncodingParameters {
+        rid: ENCODING_RID.to_owned(),
+        active: true,
+        codec: None,
+        max_bitrate: encoding.max_bitrate,
+        scale_resolution_down_by: encoding.scale_resolution_down_by,
+        scalability_mode: encoding.scalability_mode.clone(),
+    });
+    Ok(told.collect())
 }
 
 /// Callbacks about media: the gRPC callback service has no word for them.

@@ -73,6 +73,10 @@ impl<T> Default for Pipeline<T> {
 /// What a room is made of.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "kind")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a room has hundreds of members and a few hubs"
+)]
 pub enum RoomChild {
     /// Somebody who may join.
     Member(Member),
@@ -107,9 +111,35 @@ pub struct Member {
     /// Time between two pings, e.g. `3s`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ping_interval: Option<String>,
+    /// What the application wants to keep of it: an object of at most 4 KiB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub metadata: Option<serde_json::Map<String, serde_json::Value>>,
+    /// What it may do with its endpoints; everything if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grants: Option<Grants>,
     /// Its endpoints.
     #[serde(default)]
     pub spec: Pipeline<Endpoint>,
+}
+
+/// What a member may do with its endpoints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Grants {
+    /// Send.
+    pub publish: bool,
+    /// Receive.
+    pub subscribe: bool,
+}
+
+impl Default for Grants {
+    fn default() -> Self {
+        Self {
+            publish: true,
+            subscribe: true,
+        }
+    }
 }
 
 /// A secret: one of the two.
@@ -160,10 +190,13 @@ pub struct Publish {
     /// Clients use relays only.
     #[serde(skip_serializing_if = "is_false")]
     pub force_relay: bool,
+    /// Kinds of media it sends; audio and video if left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kinds: Option<Vec<Kind>>,
     /// Audio tracks.
     pub audio_settings: Settings,
     /// Video tracks.
-    pub video_settings: Settings,
+    pub video_settings: VideoSettings,
     /// Told when its media starts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub on_start: Option<String>,
@@ -199,6 +232,42 @@ fn is_false(value: &bool) -> bool {
 pub struct Settings {
     /// Whether it may, must or must not be sent.
     pub publish_policy: Policy,
+}
+
+/// Settings of video.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct VideoSettings {
+    /// Whether it may, must or must not be sent.
+    pub publish_policy: Policy,
+    /// How the camera is to be encoded, in rooms through the server. One at most: there is no simulcast.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub encodings: Vec<Encoding>,
+}
+
+/// An encoding, as `RTCRtpEncodingParameters` of the W3C's WebRTC say it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Encoding {
+    /// Bit/s at most.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_bitrate: Option<u32>,
+    /// Width and height are divided by this.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scale_resolution_down_by: Option<u8>,
+    /// Layers, e.g. `L1T3`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scalability_mode: Option<String>,
+}
+
+/// A kind of media.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// Microphones and the sound of screens.
+    Audio,
+    /// Cameras and screens.
+    Video,
 }
 
 /// Mesh or SFU.

@@ -176,3 +176,99 @@ fn media_of_another_room_is_played_by_a_name_of_its_own() {
     assert_eq!(room.imports, [(id("ann@hall"), origin)].into());
     assert!(room.imports_from(&RoomId::new("hall").unwrap()));
 }
+
+#[test]
+fn what_a_member_is_granted_limits_its_endpoints() {
+    let with = |grants: &str| {
+        let text = CALL.replace(
+            "      idle_timeout: 20s\n",
+            &format!("      idle_timeout: 20s\n      grants: {grants}\n"),
+        );
+        let text = text.replace(
+            "{ plain: secret-b }",
+            &format!("{{ plain: secret-b }}\n      grants: {grants}"),
+        );
+        let book = add(Format::Yaml, &text).unwrap();
+        let (_, room) = book.rooms().next().unwrap();
+        assert!(room.compiled.warnings.is_empty(), "nothing looks wrong");
+        let member = |name: &str| room.compiled.spec.members[&MemberId::new(name).unwrap()].clone();
+        let PlaySpec::Only(play) = &member("bob").play else {
+            panic!("bob plays everyone");
+        };
+        (member("ann").publish.len(), play.len())
+    };
+    assert_eq!(with("{}"), (1, 1));
+    assert_eq!(with("{ publish: false }"), (0, 1));
+    assert_eq!(with("{ subscribe: false }"), (1, 0));
+    assert_eq!(with("{ publish: false, subscribe: false }"), (0, 0));
+}
+
+#[test]
+fn kinds_and_encodings_of_an_endpoint() {
+    let with = |publish: &str| {
+        let text = CALL.replace(
+            "{ p2p: Never, video_settings: { publish_policy: Required } }",
+            publish,
+        );
+        let book = add(Format::Yaml, &text).map_err(|e| e.to_string())?;
+        let ann = MemberId::new("ann").unwrap();
+        Ok::<_, String>(
+            spec(&book).members[&ann]
+                .publish
+                .values()
+                .next()
+                .cloned()
+                .unwrap(),
+        )
+    };
+    let audio = with("{ kinds: [audio] }").unwrap();
+    assert_eq!(
+        (audio.audio, audio.video),
+        (PublishPolicy::Optional, PublishPolicy::Disabled)
+    );
+    let slow =
+        "{ video_settings: { encodings: [{ max_bitrate: 300000, scale_resolution_down_by: 2 }] } }";
+    let slow = with(slow).unwrap();
+    assert_eq!(slow.encodings.len(), 1);
+    assert_eq!(
+        (
+            slow.encodings[0].max_bitrate,
+            slow.encodings[0].scale_resolution_down_by
+        ),
+        (Some(300_000), Some(2))
+    );
+    for (wrong, word) in [
+        (
+            "{ kinds: [audio], video_settings: { publish_policy: Required } }",
+            "kinds",
+        ),
+        ("{ video_settings: { encodings: [{}, {}] } }", "simulcast"),
+        (
+            "{ video_settings: { encodings: [{ max_bitrate: 0 }] } }",
+            "max_bitrate",
+        ),
+        ("{ audio_settings: { encodings: [{}] } }", "encodings"),
+        ("{ kinds: [smell] }", "smell"),
+    ] {
+        let error = with(wrong).unwrap_err();
+        assert!(error.contains(word), "{wrong}: {error}");
+    }
+}
+
+#[test]
+fn metadata_is_kept_up_to_a_limit() {
+    let with = |bytes: usize| {
+        let word = "x".repeat(bytes);
+        let text = CALL.replace(
+            "      idle_timeout: 20s\n",
+            &format!(
+                "      idle_timeout: 20s\n      metadata: {{ word: {word}, list: [1, null] }}\n"
+            ),
+        );
+        add(Format::Yaml, &text)
+            .map(drop)
+            .map_err(|e| e.to_string())
+    };
+    assert_eq!(with(4000), Ok(()));
+    assert!(with(4096).unwrap_err().contains("4096"));
+}

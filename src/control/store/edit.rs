@@ -131,6 +131,8 @@ fn appended_member(mut member: Member, more: Member) -> Member {
     member.idle_timeout = more.idle_timeout.or(member.idle_timeout);
     member.reconnect_timeout = more.reconnect_timeout.or(member.reconnect_timeout);
     member.ping_interval = more.ping_interval.or(member.ping_interval);
+    member.metadata = more.metadata.or(member.metadata);
+    member.grants = more.grants.or(member.grants);
     member.spec.pipeline.extend(more.spec.pipeline);
     member
 }

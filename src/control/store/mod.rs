@@ -18,12 +18,15 @@ pub use statics::FileChanges;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use rand_chacha::ChaCha20Rng;
 use rand_core::RngCore;
+use serde::Deserialize;
 
 use crate::bus::spec::RoomSpec;
 use crate::config::Timeouts;
 use crate::control::error::{ControlError, ErrorCode};
 use crate::control::fid::Fid;
-use crate::control::spec::element::{Credentials, Endpoint, Hub, Member, RoomChild, RoomElement};
+use crate::control::spec::element::{
+    Credentials, Endpoint, Grants, Hub, Member, RoomChild, RoomElement,
+};
 use crate::control::spec::{Compiled, SpecBook, compile};
 use crate::id::{MemberId, RoomId};
 use crate::limits::{CONTROL_IDS_MAX, DECLARED_ROOMS_MAX};
@@ -47,6 +50,16 @@ pub enum Element {
     Hub(Hub),
     /// An endpoint.
     Endpoint(Endpoint),
+}
+
+/// What whoever made a room answers to `on_join` besides yes.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct JoinAnswer {
+    /// See [`Member::grants`].
+    pub grants: Option<Grants>,
+    /// See [`Member::metadata`].
+    pub metadata: Option<serde_json::Map<String, serde_json::Value>>,
 }
 
 /// How an element is put where it belongs.
@@ -169,6 +182,34 @@ impl Store {
             ..Outcome::default()
         };
         self.replace(now, id, Some((after, compiled, Origin::Api)), &mut outcome);
+        Ok(outcome)
+    }
+
+    /// What `on_join` has answered of a member takes the place of what it had. A member that is gone stays gone.
+    ///
+    /// # Errors
+    /// The room would not compile. Then nothing has changed.
+    pub fn amend(
+        &mut self,
+        now: Time,
+        room: &RoomId,
+        member: &MemberId,
+        answer: &JoinAnswer,
+    ) -> Result<Outcome, ControlError> {
+        let mut outcome = Outcome::default();
+        let Some(declared) = self.rooms.get(room) else {
+            return Ok(outcome);
+        };
+        let (mut after, origin) = (declared.element.clone(), declared.origin);
+        if let Some(RoomChild::Member(found)) = after.spec.pipeline.get_mut(member.as_str()) {
+            found.grants = answer.grants.or(found.grants);
+            found.metadata = answer.metadata.clone().or(found.metadata.take());
+        }
+        if after == declared.element {
+            return Ok(outcome);
+        }
+        let compiled = compile(&after, &self.timeouts)?;
+        self.replace(now, room, Some((after, compiled, origin)), &mut outcome);
         Ok(outcome)
     }
 

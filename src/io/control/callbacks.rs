@@ -15,9 +15,11 @@ use time::format_description::well_known::Rfc3339;
 use super::plane::Plane;
 use crate::bus::control::{Answer, LeaveReason, MediaChange, Ticket};
 use crate::config;
+use crate::control::fid::Fid;
+use crate::control::store::JoinAnswer;
 use crate::id::RoomId;
 use crate::io::signalling::SignallingRequest;
-use crate::limits::{CALLBACK_ROOMS_MAX, CALLBACKS_PER_ROOM_MAX};
+use crate::limits::{CALLBACK_ROOMS_MAX, CALLBACKS_PER_ROOM_MAX, JOIN_ANSWER_BYTES_MAX};
 
 /// First pause before another try; each is twice as long as the one before.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -191,14 +193,14 @@ impl Callbacks {
                     url,
                     event,
                     ticket: Some(ticket),
-                }) => self.ask(&url, &event, ticket).await,
+                }) => self.ask(&room, &url, &event, ticket).await,
                 Some(job) => self.tell(&job.url, &job.event).await,
             }
         }
     }
 
-    async fn ask(&self, url: &str, event: &Event, ticket: Ticket) {
-        let answer = match self.send(url, event).await {
+    async fn ask(&self, room: &RoomId, url: &str, event: &Event, ticket: Ticket) {
+        let answer = match self.join(room, url, event).await {
             Ok(()) => Answer::Yes,
             Err(why) => {
                 tracing::info!(fid = event.fid, url, why, "on_join: the member is refused");
@@ -215,6 +217,19 @@ impl Callbacks {
                 "signalling takes no answers: the join runs out of time"
             );
         }
+    }
+
+    /// Asks, and takes in what is answered besides yes.
+    async fn join(&self, room: &RoomId, url: &str, event: &Event) -> Result<(), String> {
+        if url.starts_with("grpc://") {
+            return self.send_grpc(url, event).await;
+        }
+        let answer = join_answer(self.post(url, event).await?).await?;
+        let Ok(Fid::Member(_, member)) = Fid::parse(&event.fid) else {
+            return Ok(());
+        };
+        let amended = self.plane.amend(room, &member, &answer).await;
+        amended.map_err(|e| format!("its answer cannot be taken: {}", e.message))
     }
 
     async fn tell(&self, url: &str, event: &Event) {
@@ -238,11 +253,11 @@ impl Callbacks {
     async fn send(&self, url: &str, event: &Event) -> Result<(), String> {
         match url.starts_with("grpc://") {
             true => self.send_grpc(url, event).await,
-            false => self.post(url, event).await,
+            false => self.post(url, event).await.map(drop),
         }
     }
 
-    async fn post(&self, url: &str, event: &Event) -> Result<(), String> {
+    async fn post(&self, url: &str, event: &Event) -> Result<reqwest::Response, String> {
         let body = serde_json::to_string(event).map_err(|e| e.to_string())?;
         let mut request = self
             .http
@@ -254,7 +269,7 @@ impl Callbacks {
         }
         let answer = request.body(body).send().await.map_err(|e| e.to_string())?;
         match answer.status().is_success() {
-            true => Ok(()),
+            true => Ok(answer),
             false => Err(format!("status {}", answer.status())),
         }
     }
@@ -272,6 +287,28 @@ impl Callbacks {
     async fn send_grpc(&self, _url: &str, _event: &Event) -> Result<(), String> {
         Err("this server is built without gRPC".to_owned())
     }
+}
+
+/// What is said besides yes: nothing, unless it is JSON.
+async fn join_answer(mut answer: reqwest::Response) -> Result<JoinAnswer, String> {
+    let kind = answer.headers().get("content-type");
+    let is_json = kind.is_some_and(|k| k.as_bytes().starts_with(b"application/json"));
+    if !is_json {
+        return Ok(JoinAnswer::default());
+    }
+    let mut body = Vec::new();
+    while let Some(chunk) = answer.chunk().await.map_err(|e| e.to_string())? {
+        body.extend_from_slice(&chunk);
+        if body.len() > JOIN_ANSWER_BYTES_MAX {
+            return Err(format!(
+                "its answer has more than {JOIN_ANSWER_BYTES_MAX} bytes"
+            ));
+        }
+    }
+    if body.is_empty() {
+        return Ok(JoinAnswer::default());
+    }
+    serde_json::from_slice(&body).map_err(|e| format!("its answer is not understood: {e}"))
 }
 
 /// `t=<seconds since 1970>,v1=<HMAC-SHA-256 of "<t>.<body>" in hexadecimal>`

@@ -13,8 +13,10 @@ use crate::control::Control;
 use crate::control::error::{ControlError, ErrorCode};
 use crate::control::fid::Fid;
 use crate::control::spec::SpecBook;
-use crate::control::store::{Change, Element, FileChanges, Mode, Occasion, Outcome, Store};
-use crate::id::RoomId;
+use crate::control::store::{
+    Change, Element, FileChanges, JoinAnswer, Mode, Occasion, Outcome, Store,
+};
+use crate::id::{MemberId, RoomId};
 use crate::io::channel::{SendError, Sender};
 use crate::io::clock::Clock;
 use crate::io::signalling::SignallingRequest;
@@ -81,6 +83,18 @@ impl Plane {
         let mut store = self.store.lock().await;
         let outcome = store.put(self.clock.now(), fid, element, mode)?;
         self.commit(&mut store, outcome).await
+    }
+
+    /// Takes in what `on_join` has answered of a member.
+    pub(super) async fn amend(
+        &self,
+        room: &RoomId,
+        member: &MemberId,
+        answer: &JoinAnswer,
+    ) -> Result<(), ControlError> {
+        let mut store = self.store.lock().await;
+        let outcome = store.amend(self.clock.now(), room, member, answer)?;
+        self.commit(&mut store, outcome).await.map(drop)
     }
 
     /// Takes elements out.

@@ -557,7 +557,7 @@ impl PairTrack {
             direction,
             media_direction: self.direction(),
             muted: self.muted,
-            media_type: media_type(&self.source, self.required),
+            media_type: media_type(&self.source, self.required, Vec::new()),
         }
     }
 
@@ -566,7 +566,7 @@ impl PairTrack {
             id,
             connection_mode: ConnectionMode::Mesh,
             mid: self.mid.clone(),
-            media_type: media_type(&self.source, self.required),
+            media_type: media_type(&self.source, self.required, Vec::new()),
             receivers: vec![partner.clone()],
             muted: self.muted,
             media_direction: self.direction(),
@@ -578,7 +578,7 @@ impl PairTrack {
             id,
             connection_mode: ConnectionMode::Mesh,
             mid: self.mid.clone(),
-            media_type: media_type(&self.source, self.required),
+            media_type: media_type(&self.source, self.required, Vec::new()),
             sender_id: partner.clone(),
             muted: self.muted,
             media_direction: self.direction(),

@@ -64,6 +64,11 @@ specs = "${path.join(folder, "rooms")}"
 ${config}`;
   await writeFile(file, text);
   const server = await run(["serve", "--config", file], `http://${host}:${port}`, "/", network);
+  /** Writes a room spec anew and has it read. */
+  server.respec = async (name, text) => {
+    await writeFile(path.join(folder, "rooms", name), text);
+    process.kill(server.pid, "SIGHUP");
+  };
   const stopServer = server.stop;
   server.stop = async () => {
     await stopServer();

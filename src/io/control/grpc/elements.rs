@@ -3,8 +3,8 @@
 use crate::control::error::{ControlError, ErrorCode};
 use crate::control::fid::Fid;
 use crate::control::spec::element::{
-    Credentials, Endpoint, Member, P2p, Pipeline, Play, Policy, Publish, RoomChild, RoomElement,
-    Settings, duration_ms,
+    Credentials, Endpoint, Kind, Member, P2p, Pipeline, Play, Policy, Publish, RoomChild,
+    RoomElement, Settings, VideoSettings, duration_ms,
 };
 use crate::control::store::Element;
 
@@ -112,6 +112,7 @@ fn member(member: proto::Member) -> Result<Member, ControlError> {
         reconnect_timeout: time("reconnect_timeout", member.reconnect_timeout)?,
         ping_interval: time("ping_interval", member.ping_interval)?,
         spec: Pipeline { pipeline },
+        ..Member::default()
     })
 }
 
@@ -143,22 +144,26 @@ fn publish(publish: proto::WebRtcPublishEndpoint) -> Endpoint {
             p2p: Some(p2p),
             hub: None,
             force_relay: publish.force_relay,
-            audio_settings: settings(audio),
-            video_settings: settings(video),
+            kinds: None,
+            audio_settings: Settings {
+                publish_policy: policy(audio),
+            },
+            video_settings: VideoSettings {
+                publish_policy: policy(video),
+                encodings: Vec::new(),
+            },
             on_start: said(publish.on_start),
             on_stop: said(publish.on_stop),
         },
     }
 }
 
-fn settings(policy: i32) -> Settings {
+fn policy(policy: i32) -> Policy {
     let policy = proto::PublishPolicy::try_from(policy).unwrap_or(proto::PublishPolicy::Optional);
-    Settings {
-        publish_policy: match policy {
-            proto::PublishPolicy::Optional => Policy::Optional,
-            proto::PublishPolicy::Required => Policy::Required,
-            proto::PublishPolicy::Disabled => Policy::Disabled,
-        },
+    match policy {
+        proto::PublishPolicy::Optional => Policy::Optional,
+        proto::PublishPolicy::Required => Policy::Required,
+        proto::PublishPolicy::Disabled => Policy::Disabled,
     }
 }
 
@@ -243,28 +248,30 @@ fn proto_endpoint(id: &str, endpoint: Endpoint) -> proto::MemberChild {
                 P2p::IfPossible => proto::P2p::IfPossible,
                 P2p::Always => proto::P2p::Always,
             };
+            let audio = spec.audio_settings.publish_policy;
+            let video = spec.video_settings.publish_policy;
             proto::MemberChild::Publish(proto::WebRtcPublishEndpoint {
                 id: id.to_owned(),
                 p2p: p2p.into(),
                 on_start: spec.on_start.unwrap_or_default(),
                 on_stop: spec.on_stop.unwrap_or_default(),
                 force_relay: spec.force_relay,
-                audio_settings: Some(proto::Settings {
-                    publish_policy: proto_policy(&spec.audio_settings),
-                }),
-                video_settings: Some(proto::Settings {
-                    publish_policy: proto_policy(&spec.video_settings),
-                }),
+                audio_settings: settings(spec.kinds.as_ref(), Kind::Audio, audio),
+                video_settings: settings(spec.kinds.as_ref(), Kind::Video, video),
             })
         }
     }
 }
 
-fn proto_policy(settings: &Settings) -> i32 {
-    match settings.publish_policy {
-        Policy::Optional => proto::PublishPolicy::Optional,
-        Policy::Required => proto::PublishPolicy::Required,
-        Policy::Disabled => proto::PublishPolicy::Disabled,
-    }
-    .into()
+/// A kind that is not sent is one that is disabled.
+fn settings(kinds: Option<&Vec<Kind>>, kind: Kind, policy: Policy) -> Option<proto::Settings> {
+    let sent = kinds.is_none_or(|kinds| kinds.contains(&kind));
+    let policy = match (policy, sent) {
+        (Policy::Disabled, _) | (_, false) => proto::PublishPolicy::Disabled,
+        (Policy::Optional, true) => proto::PublishPolicy::Optional,
+        (Policy::Required, true) => proto::PublishPolicy::Required,
+    };
+    Some(proto::Settings {
+        publish_policy: policy.into(),
+    })
 }
