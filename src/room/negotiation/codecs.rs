@@ -240,7 +240,7 @@ fn agree_one(
 /// Our `a=fmtp` beside the client's: what defines the codec and Opus' wishes are repeated, limits of its decoder are not ours.
 fn answer_fmtp(codec: &SdpCodec) -> Option<String> {
     let kept: &[&str] = match codec.format.kind() {
-        CodecKind::Opus => return codec.fmtp.clone(),
+        CodecKind::Opus => return opus_fmtp(codec.fmtp.as_deref()?),
         CodecKind::Vp8 => &[],
         CodecKind::Vp9 => &["profile-id"],
         CodecKind::H264 => &[
@@ -255,6 +255,35 @@ fn answer_fmtp(codec: &SdpCodec) -> Option<String> {
         .iter()
         .filter_map(|key| Some(format!("{key}={}", fmtp_value(fmtp, key)?)))
         .collect();
+    (!pairs.is_empty()).then(|| pairs.join(";"))
+}
+
+/// Parameters of Opus (RFC 7587 section 6.1, and `minptime` as browsers write it); all are numbers.
+const OPUS_PARAMETERS: [&str; 10] = [
+    "maxplaybackrate",
+    "sprop-maxcapturerate",
+    "minptime",
+    "maxptime",
+    "maxaveragebitrate",
+    "stereo",
+    "sprop-stereo",
+    "cbr",
+    "useinbandfec",
+    "usedtx",
+];
+/// Digits of such a number at most.
+const OPUS_DIGITS_MAX: usize = 7;
+
+/// The parameters that are what they should be: a client's slips are not repeated, which its own reader might choke on.
+fn opus_fmtp(fmtp: &str) -> Option<String> {
+    let good = |pair: &&str| {
+        pair.split_once('=').is_some_and(|(key, value)| {
+            OPUS_PARAMETERS.contains(&key)
+                && (1..=OPUS_DIGITS_MAX).contains(&value.len())
+                && value.bytes().all(|b| b.is_ascii_digit())
+        })
+    };
+    let pairs: Vec<&str> = fmtp.split(';').map(str::trim).filter(good).collect();
     (!pairs.is_empty()).then(|| pairs.join(";"))
 }
 
@@ -276,4 +305,23 @@ pub(super) fn agree_extensions(
         }
     }
     agreed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::opus_fmtp;
+
+    #[test]
+    fn slips_of_a_client_are_not_repeated() {
+        let kept = opus_fmtp;
+        assert_eq!(
+            kept("minptime=10; useinbandfec=1").as_deref(),
+            Some("minptime=10;useinbandfec=1")
+        );
+        assert_eq!(
+            kept("minptime=10;useinbandfec1;=;cbr=;stereo=x;a=1").as_deref(),
+            Some("minptime=10")
+        );
+        assert_eq!(kept("useinbandfec1"), None);
+    }
 }
