@@ -15,6 +15,15 @@ pub const RECV_BATCH: usize = 64;
 pub const RECV_BATCHES_PER_TURN: usize = 8;
 /// Outgoing datagrams of one flush. Full: `transmit_full`; `io` flushes while `FAN_OUT_MAX` slots are not free.
 pub const TRANSMIT_SLOTS: usize = 2048;
+/// Datagrams of equal size to one destination that leave as one train (udp(7), UDP_SEGMENT; kernels take 64). More: the
+/// next train.
+pub const TRAIN_DATAGRAMS_MAX: usize = 64;
+/// Bytes of a train (an IPv4 datagram carries 65,507). More: the next train.
+pub const TRAIN_BYTES_MAX: usize = 65_000;
+/// Destinations remembered for refusing trains. More: the oldest is forgotten, and tried with a train again.
+pub const TRAIN_REFUSALS_MAX: usize = 64;
+/// A destination that has refused a train gets single datagrams for this long, s.
+pub const TRAIN_RETRY_S: u64 = 60;
 /// Subscribers of one UpTrack. More: Subscribe is refused.
 pub const FAN_OUT_MAX: usize = 1024;
 

@@ -98,6 +98,14 @@ impl TransmitQueue {
             .map(|(t, slot)| (t.to, &slot[..usize::from(t.len)]))
     }
 
+    /// Committed datagram `index`, in order of commit.
+    pub fn get(&self, index: usize) -> Option<(SocketAddr, &[u8])> {
+        let transmit = self.meta.get(index)?;
+        let start = index * DATAGRAM_BYTES_MAX;
+        let bytes = self.arena.get(start..start + usize::from(transmit.len))?;
+        Some((transmit.to, bytes))
+    }
+
     /// Forgets all committed datagrams.
     pub fn clear(&mut self) {
         self.meta.clear();

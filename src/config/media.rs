@@ -17,6 +17,8 @@ pub struct Media {
     pub advertise: Vec<IpAddr>,
     /// Kernel buffer of each socket and direction, bytes; clamped to net.core.rmem_max and wmem_max.
     pub socket_buffer_bytes: usize,
+    /// Datagrams of one size to one client leave together (UDP GSO) instead of one by one.
+    pub trains: bool,
     /// Codecs rooms may use, most preferred first: `opus`, `VP8`, `VP9`, `H264`, `AV1`.
     pub codecs: Vec<Codec>,
 }
@@ -28,6 +30,7 @@ impl Default for Media {
             udp_port: 40000,
             advertise: Vec::new(),
             socket_buffer_bytes: 4 * 1024 * 1024,
+            trains: true,
             codecs: vec![Codec::Opus, Codec::Vp8, Codec::Vp9, Codec::H264, Codec::Av1],
         }
     }

@@ -1,14 +1,15 @@
 //! Metrics as OpenMetrics text. Counters are copies of the cores' own, so they are encoded, not counted, here.
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, text};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, NoLabelSet, text};
+use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
 use crate::control::Control;
 use crate::error::DropReason;
-use crate::metrics::{ShardCounters, ShardSnapshot, SignallingCounters};
+use crate::metrics::{ShardCounters, ShardSnapshot, SignallingCounters, TRAIN_BUCKETS};
 
 type Read<S, T> = (&'static str, &'static str, fn(&S) -> T);
 
@@ -18,13 +19,13 @@ const SHARD_COUNTERS: &[Read<ShardCounters, u64>] = &[
     }),
     ("bytes_in", "Bytes read from the socket", |c| c.bytes_in),
     ("datagrams_out", "Datagrams written to the socket", |c| {
-        c.datagrams_out
+        c.sent.datagrams
     }),
-    ("bytes_out", "Bytes written to the socket", |c| c.bytes_out),
+    ("bytes_out", "Bytes written to the socket", |c| c.sent.bytes),
     (
         "datagrams_refused",
         "Datagrams the kernel did not take",
-        |c| c.datagrams_refused,
+        |c| c.sent.refused,
     ),
     ("packets_used", "RTP packets received that were used", |c| {
         c.packets_used
@@ -147,6 +148,7 @@ impl Collector for View {
             }
         }
         self.encode_drops(&mut encoder)?;
+        self.encode_trains(&mut encoder)?;
         for (name, help, read) in SHARD_GAUGES {
             let name = format!("colchis_shard_{name}");
             let kind = ConstGauge::new(0_f64).metric_type();
@@ -176,6 +178,32 @@ impl Collector for View {
 type ReadDrops = fn(&ShardCounters) -> &[u64; DropReason::COUNT];
 
 impl View {
+    fn encode_trains(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let mut family = encoder.encode_descriptor(
+            "colchis_shard_train_datagrams",
+            "Datagrams that left together, by one way through the kernel",
+            None,
+            MetricType::Histogram,
+        )?;
+        for shard in &self.shards {
+            let sent = &shard.counters.sent;
+            let bounds = TRAIN_BUCKETS.iter().map(|most| f64::from(*most));
+            let mut buckets: Vec<(f64, u64)> = bounds.zip(sent.trains).collect();
+            // The format wants a bucket without a bound.
+            buckets.push((f64::MAX, 0));
+            let labels = [("shard", shard.shard.to_string())];
+            family
+                .encode_family(&labels)?
+                .encode_histogram::<NoLabelSet>(
+                    sent.datagrams as f64,
+                    sent.trains.iter().sum(),
+                    &buckets,
+                    None,
+                )?;
+        }
+        Ok(())
+    }
+
     fn encode_drops(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         let tables: [(&str, &str, ReadDrops); 2] = [
             (

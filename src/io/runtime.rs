@@ -189,7 +189,8 @@ fn bind_media(media: &Media, shards: usize) -> Result<Vec<MediaSocket>, StartErr
             base => base + index,
         };
         let addr = SocketAddr::new(media.bind, port);
-        sockets.push(MediaSocket::bind(addr, media.socket_buffer_bytes)?);
+        let socket = MediaSocket::bind(addr, media.socket_buffer_bytes)?;
+        sockets.push(socket.with_trains(media.trains));
     }
     Ok(sockets)
 }

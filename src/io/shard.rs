@@ -267,9 +267,8 @@ impl Driver {
         if self.tx.is_empty() {
             return;
         }
-        let outcome = self.socket.send(&mut self.tx);
-        self.shard
-            .count_sent(outcome.sent, outcome.bytes, outcome.lost);
+        let sent = self.socket.send(&mut self.tx, self.clock.now());
+        self.shard.count_sent(&sent);
     }
 
     /// Hands events over; what the channel does not take is kept for the next turn.

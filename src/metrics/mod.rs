@@ -2,6 +2,46 @@
 
 use crate::error::DropReason;
 use crate::id::ShardId;
+use crate::limits::TRAIN_DATAGRAMS_MAX;
+
+/// Longest train of each bucket of a histogram, datagrams; the last one is as long as trains get.
+pub const TRAIN_BUCKETS: [u16; 7] = [1, 2, 4, 8, 16, 32, 64];
+const _: () = assert!(TRAIN_BUCKETS[TRAIN_BUCKETS.len() - 1] as usize == TRAIN_DATAGRAMS_MAX);
+
+/// What came of sending a batch.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Sent {
+    /// Datagrams the kernel took.
+    pub datagrams: u64,
+    /// Bytes of them.
+    pub bytes: u64,
+    /// Datagrams the kernel did not take (buffer full, unreachable): lost, as on any network.
+    pub refused: u64,
+    /// Trains taken, by their length (see [`TRAIN_BUCKETS`]).
+    pub trains: [u64; TRAIN_BUCKETS.len()],
+}
+
+impl Sent {
+    /// A train of `datagrams` with `bytes` has left.
+    pub fn count(&mut self, datagrams: u16, bytes: u64) {
+        self.datagrams += u64::from(datagrams);
+        self.bytes += bytes;
+        let bucket = TRAIN_BUCKETS.iter().position(|most| datagrams <= *most);
+        if let Some(count) = bucket.and_then(|at| self.trains.get_mut(at)) {
+            *count += 1;
+        }
+    }
+
+    /// Adds what came of some of the batch.
+    pub fn add(&mut self, other: &Sent) {
+        self.datagrams += other.datagrams;
+        self.bytes += other.bytes;
+        self.refused += other.refused;
+        for (count, more) in self.trains.iter_mut().zip(other.trains) {
+            *count += more;
+        }
+    }
+}
 
 /// Counters of one shard, all since its start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -10,12 +50,8 @@ pub struct ShardCounters {
     pub datagrams_in: u64,
     /// Bytes of them.
     pub bytes_in: u64,
-    /// Datagrams written to the socket.
-    pub datagrams_out: u64,
-    /// Bytes of them.
-    pub bytes_out: u64,
-    /// Datagrams the kernel did not take (send buffer full, unreachable).
-    pub datagrams_refused: u64,
+    /// What was written to the socket.
+    pub sent: Sent,
     /// RTP packets received that were used (forwarded to at least one subscriber, or kept for retransmission).
     pub packets_used: u64,
     /// Datagrams that ended here by purpose: STUN, DTLS, RTCP.
@@ -49,9 +85,7 @@ impl Default for ShardCounters {
         Self {
             datagrams_in: 0,
             bytes_in: 0,
-            datagrams_out: 0,
-            bytes_out: 0,
-            datagrams_refused: 0,
+            sent: Sent::default(),
             packets_used: 0,
             consumed: 0,
             packets_forwarded: 0,

@@ -22,7 +22,7 @@ use crate::error::DropReason;
 use crate::faults;
 use crate::id::{MemberId, RoomId, SessionId, ShardId};
 use crate::limits::{ROOMS_PER_SHARD_MAX, SHARD_EVENTS_MAX};
-use crate::metrics::{ShardCounters, ShardSnapshot};
+use crate::metrics::{Sent, ShardCounters, ShardSnapshot};
 use crate::room::machine::{Fate, Machine, MachineConfig, TICK, Turn};
 use crate::room::{Context, Room, RoomConfig, RoomError};
 use crate::time::{Anchor, Time};
@@ -494,11 +494,9 @@ impl Shard {
         &self.counters
     }
 
-    /// Adds what `io` counted: datagrams sent, their bytes, and datagrams the kernel refused.
-    pub fn count_sent(&mut self, datagrams: u64, bytes: u64, refused: u64) {
-        self.counters.datagrams_refused += refused;
-        self.counters.datagrams_out += datagrams;
-        self.counters.bytes_out += bytes;
+    /// Adds what came of sending a batch.
+    pub fn count_sent(&mut self, sent: &Sent) {
+        self.counters.sent.add(sent);
     }
 
     /// Rooms by id, for tests and the simulation's invariants.

@@ -1,9 +1,14 @@
 //! A shard's UDP socket: batches in, batches out, one system call for each batch.
 //!
+//! Datagrams of a batch that go to one destination and have one size leave as a train (`trains`): the way through the
+//! kernel is what a datagram costs, and a train takes it once. Nothing waits for a train to become longer.
+//!
 //! The only place with `unsafe` code: `recvmmsg` and `sendmmsg` over buffers owned by the batch. No call
 //! blocks (MSG_DONTWAIT); readiness comes from the executor ([`crate::io::shard`]).
 
+mod refusals;
 mod sys;
+mod trains;
 
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
@@ -12,6 +17,8 @@ use std::os::fd::AsRawFd;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::limits::RECV_BATCH;
+use crate::metrics::Sent;
+use crate::time::Time;
 use crate::transmit::TransmitQueue;
 
 /// Why a media port cannot be used.
@@ -27,17 +34,6 @@ pub enum UdpError {
         /// What the kernel said.
         source: io::Error,
     },
-}
-
-/// What came of sending a batch.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct SendOutcome {
-    /// Datagrams the kernel took.
-    pub sent: u64,
-    /// Bytes of them.
-    pub bytes: u64,
-    /// Datagrams refused (buffer full, unreachable): lost, as on any network.
-    pub lost: u64,
 }
 
 /// One datagram of a receive batch.
@@ -79,6 +75,13 @@ impl MediaSocket {
         })
     }
 
+    /// Whether datagrams of one size to one destination leave together; they do unless this is said.
+    #[must_use]
+    pub fn with_trains(mut self, trains: bool) -> Self {
+        self.send.set_trains(trains);
+        self
+    }
+
     /// The bound address.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.socket.local_addr()
@@ -103,10 +106,10 @@ impl MediaSocket {
     }
 
     /// Sends all of `queue` and clears it.
-    pub fn send(&mut self, queue: &mut TransmitQueue) -> SendOutcome {
+    pub fn send(&mut self, queue: &mut TransmitQueue, now: Time) -> Sent {
         let outcome = self
             .send
-            .send(self.socket.as_raw_fd(), queue, self.dual_stack);
+            .send(self.socket.as_raw_fd(), queue, self.dual_stack, now);
         queue.clear();
         outcome
     }
@@ -179,14 +182,94 @@ mod tests {
             for i in 0..200u8 {
                 assert!(queue.push(peer.local_addr().unwrap(), &[i; 50]));
             }
-            let outcome = media.send(&mut queue);
-            assert_eq!(outcome.sent + outcome.lost, 200);
+            let outcome = media.send(&mut queue, Time::ZERO);
+            assert_eq!(outcome.datagrams + outcome.refused, 200);
+            let [first, .., longest] = outcome.trains;
+            assert_eq!((first, longest), (0, 3), "64, 64, 64 and 8: {outcome:?}");
             assert!(queue.is_empty());
             let mut buf = [0; 64];
-            for i in 0..outcome.sent {
+            for i in 0..outcome.datagrams {
                 let (n, from) = peer.recv_from(&mut buf).unwrap();
                 assert_eq!((n, from.port(), buf[0]), (50, port, i as u8));
             }
+        }
+    }
+
+    /// What `peer` receives, until nothing comes.
+    fn received(peer: &UdpSocket) -> Vec<Vec<u8>> {
+        peer.set_read_timeout(Some(std::time::Duration::from_millis(200)))
+            .unwrap();
+        let mut buffer = [0; 2000];
+        let mut all = Vec::new();
+        while let Ok(len) = peer.recv(&mut buffer) {
+            all.push(buffer[..len].to_vec());
+        }
+        all
+    }
+
+    #[test]
+    fn trains_arrive_as_the_datagrams_they_were_made_of() {
+        for trains in [true, false] {
+            let media = MediaSocket::bind("[::]:0".parse().unwrap(), 1 << 20).unwrap();
+            let mut media = media.with_trains(trains);
+            let peers: Vec<UdpSocket> = (0..3)
+                .map(|_| UdpSocket::bind("127.0.0.1:0").unwrap())
+                .collect();
+            let mut queue = TransmitQueue::with_slots(100);
+            let mut wanted = vec![Vec::new(); peers.len()];
+            // Runs of one size, with shorter and longer ones in between.
+            for (n, len) in [1200, 1200, 1200, 700, 1200, 30, 1300, 1300, 1]
+                .into_iter()
+                .enumerate()
+            {
+                for (at, peer) in peers.iter().enumerate() {
+                    let bytes: Vec<u8> = (0..len).map(|b| (b + n * 7 + at) as u8).collect();
+                    assert!(queue.push(peer.local_addr().unwrap(), &bytes));
+                    wanted[at].push(bytes);
+                }
+            }
+            let sent = media.send(&mut queue, Time::ZERO);
+            assert_eq!((sent.datagrams, sent.refused), (27, 0));
+            let count: u64 = sent.trains.iter().sum();
+            assert_eq!(count, if trains { 9 } else { 27 }, "{sent:?}");
+            for (peer, wanted) in peers.iter().zip(&wanted) {
+                assert_eq!(&received(peer), wanted);
+            }
+        }
+    }
+
+    #[test]
+    #[allow(unsafe_code)]
+    fn a_path_that_takes_no_trains_gets_single_datagrams() {
+        let mut media = MediaSocket::bind("127.0.0.1:0".parse().unwrap(), 1 << 20).unwrap();
+        let on: libc::c_int = 1;
+        // SAFETY: sets an option of a socket that lives, from an integer that does.
+        let done = unsafe {
+            // The kernel segments nothing it may not put checksums on.
+            libc::setsockopt(
+                media.socket.as_raw_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_NO_CHECK,
+                std::ptr::from_ref(&on).cast(),
+                size_of::<libc::c_int>() as libc::socklen_t,
+            )
+        };
+        assert_eq!(done, 0);
+        let peer = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let to = peer.local_addr().unwrap();
+        for time in [Time::ZERO, Time::from_millis(5)] {
+            let mut queue = TransmitQueue::with_slots(100);
+            for n in 0..100_u8 {
+                assert!(queue.push(to, &[n; 200]));
+            }
+            let sent = media.send(&mut queue, time);
+            assert_eq!(
+                (sent.datagrams, sent.refused, sent.trains[0]),
+                (100, 0, 100)
+            );
+            let all = received(&peer);
+            assert_eq!(all.len(), 100);
+            assert!(all.iter().enumerate().all(|(n, b)| *b == [n as u8; 200]));
         }
     }
 
