@@ -7,6 +7,6 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 core=$(($(nproc) - 1))
 grep -m1 'model name' /proc/cpuinfo | cut -d: -f2 | sed 's/^ *//'
-benches=(--bench wire --bench srtp --bench media --bench shard)
+benches=(--bench wire --bench srtp --bench media --bench shard --bench udp)
 cargo bench --locked "${benches[@]}" --no-run
 exec taskset -c "$core" cargo bench --locked "${benches[@]}" -- "$@"

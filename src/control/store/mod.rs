@@ -209,7 +209,12 @@ impl Store {
             return Ok(outcome);
         }
         let compiled = compile(&after, &self.timeouts)?;
+        // What only the application reads changes nothing for anybody in the room.
+        let same = compiled.spec == declared.compiled.spec;
         self.replace(now, room, Some((after, compiled, origin)), &mut outcome);
+        if same {
+            outcome.changes.clear();
+        }
         Ok(outcome)
     }
 

@@ -220,3 +220,48 @@ fn an_endpoint_too_many_is_refused() {
     let error = put(&mut store, "r/ann", crowded, Mode::Create).unwrap_err();
     assert_eq!(error, ErrorCode::LimitReached);
 }
+
+#[test]
+fn an_answer_to_a_join_takes_the_place_of_what_the_member_had() {
+    let mut store = store();
+    put(&mut store, "call", call(), Mode::Create).unwrap();
+    let (room, ann) = (RoomId::new("call").unwrap(), MemberId::new("ann").unwrap());
+    let mut answer = |value: serde_json::Value| {
+        let answer: JoinAnswer = serde_json::from_value(value).unwrap();
+        let outcome = store.amend(Time::ZERO, &room, &ann, &answer).unwrap();
+        let Some(Element::Member(now)) = store
+            .get(&[fid("call/ann")])
+            .unwrap()
+            .remove(&fid("call/ann"))
+        else {
+            panic!("ann is there");
+        };
+        (outcome.changes, now)
+    };
+    assert!(answer(json!({})).0.is_empty());
+    let (changes, now) = answer(json!({"metadata": {"name": "Ann"}}));
+    assert!(changes.is_empty(), "nobody in the room has to hear of it");
+    assert_eq!(
+        serde_json::Value::from(now.metadata.unwrap()),
+        json!({"name": "Ann"})
+    );
+    let (changes, now) = answer(json!({"grants": {"publish": false}}));
+    let spec = changes[0].spec.as_ref().unwrap();
+    assert!(spec.members[&ann].publish.is_empty());
+    assert!(now.metadata.is_some(), "what is not answered stays");
+    assert_eq!(
+        now.grants,
+        Some(Grants {
+            publish: false,
+            subscribe: true
+        })
+    );
+    assert!(
+        answer(json!({"grants": {"publish": false}})).0.is_empty(),
+        "said already"
+    );
+    assert_eq!(answer(json!({"grants": {}})).0.len(), 1, "and back");
+    let nobody = MemberId::new("zoe").unwrap();
+    let outcome = store.amend(Time::ZERO, &room, &nobody, &JoinAnswer::default());
+    assert!(outcome.unwrap().changes.is_empty());
+}
