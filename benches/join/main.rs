@@ -85,10 +85,10 @@ async fn join_all(server: &Server, members: usize) -> (Vec<Duration>, Vec<String
 async fn run(members: usize) -> BTreeMap<&'static str, Value> {
     let mut report = BTreeMap::new();
     let server = Server::start();
-    let quiet = Bystanders::start(&server).await;
+    let quiet = Bystanders::start(&server);
     tokio::time::sleep(Duration::from_secs(3)).await;
-    report.insert("pings_quiet", percentiles(quiet.stop().await));
-    let busy = Bystanders::start(&server).await;
+    report.insert("pings_quiet", percentiles(quiet.stop()));
+    let busy = Bystanders::start(&server);
     let cpu = server.cpu();
     let (times, faults, all) = join_all(&server, members).await;
     report.insert("joins", percentiles(times));
@@ -102,27 +102,34 @@ async fn run(members: usize) -> BTreeMap<&'static str, Value> {
         "joins_server_cpu_s",
         json!((server.cpu() - cpu).as_secs_f64()),
     );
-    report.insert("pings_while_joining", percentiles(busy.stop().await));
+    report.insert("pings_while_joining", percentiles(busy.stop()));
     drop(server);
     let server = Server::start();
     report.insert("apply_100_members", control::apply(&server).await);
-    let busy = Bystanders::start(&server).await;
+    let busy = Bystanders::start(&server);
     report.insert("wrong_joins", control::wrong_joins(&server).await);
-    report.insert("pings_while_wrong_joins", percentiles(busy.stop().await));
+    report.insert("pings_while_wrong_joins", percentiles(busy.stop()));
     report
 }
 
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime")
+}
+
 fn main() {
+    if let Some(server) = argument(bystanders::ARGUMENT) {
+        let server = server.parse().expect("an address");
+        return runtime().block_on(bystanders::run(server));
+    }
     // `cargo test --benches` runs benches too, with --test or nothing of ours.
     if !std::env::args().any(|a| a == "--bench") {
         return;
     }
     let members = argument("--members").and_then(|n| n.parse().ok());
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("a runtime");
-    let report = runtime.block_on(run(members.unwrap_or(2_000)));
+    let report = runtime().block_on(run(members.unwrap_or(2_000)));
     let text = serde_json::to_string_pretty(&report).expect("JSON");
     println!("{text}");
     if let Some(file) = argument("--json") {
