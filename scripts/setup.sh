@@ -40,6 +40,8 @@ install_packages() {
   done < <(packages)
   # A virtual environment needs ensurepip, which Debian keeps in a package of its own.
   python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
+  # The types that protobuf files import are in a package of their own.
+  [ -e /usr/include/google/protobuf/duration.proto ] || missing+=(libprotobuf-dev)
   # Fonts: without any, screenshots show boxes for letters.
   fc-list 2>/dev/null | grep -q . || missing+=(fontconfig fonts-dejavu-core)
   ((${#missing[@]})) || return 0

@@ -33,6 +33,15 @@ counts() {
   ' "$1"
 }
 
+# What failed, of a log that may be long: its failures wherever they are, and its end.
+told() {
+  printf -- '--- what failed, of %s\n' "$1"
+  grep -nE -A 8 "panicked at|^not ok|^✖|^(FAIL|ERROR):|^error" "$1" | cut -c 1-300 | head -n 120
+  printf -- '--- its end\n'
+  tail -n 25 "$1" | cut -c 1-300
+  printf -- '---\n'
+}
+
 # step NAME COMMAND…: runs, counts, tells. Returns the command's own status.
 step() {
   local name=$1; shift
@@ -48,7 +57,7 @@ step() {
   fi
   passed=$((passed + p)) failed=$((failed + f))
   printf '%6d s  %5d passed  %3d failed\n' $((SECONDS - start)) "$p" "$f"
-  ((status == 0)) || { printf -- '--- the end of %s\n' "$log"; tail -n 40 "$log"; printf -- '---\n'; }
+  ((status == 0)) || told "$log"
   return "$status"
 }
 
