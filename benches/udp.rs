@@ -8,6 +8,7 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::process::Command;
 use std::time::Duration;
 
+use colchis::config::UdpWay;
 use colchis::io::udp::MediaSocket;
 use colchis::time::Time;
 use colchis::transmit::TransmitQueue;
@@ -54,11 +55,11 @@ fn round(socket: &mut MediaSocket, to: &[SocketAddr], train: usize) -> (f64, boo
 }
 
 fn measure(name: &str, near: IpAddr, to: &[SocketAddr]) {
-    let socket = |trains| {
+    let socket = |way| {
         let socket = MediaSocket::bind(SocketAddr::new(near, 0), 8 << 20).expect("a socket");
-        socket.with_trains(trains)
+        socket.with_way(way)
     };
-    let (mut single, mut trains) = (socket(false), socket(true));
+    let (mut single, mut trains) = (socket(UdpWay::Batches), socket(UdpWay::Trains));
     for train in TRAINS {
         let (mut one, mut many) = (Vec::new(), Vec::new());
         let mut whole = true;

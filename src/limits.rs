@@ -9,10 +9,14 @@ pub const ID_BYTES_MAX: usize = 128;
 
 /// UDP payload we accept or send. Longer: dropped as `bad_length`; a rewrite that would be longer: `oversize`.
 pub const DATAGRAM_BYTES_MAX: usize = 1500;
-/// Datagrams read from the socket in one batch.
+/// Datagrams read from the socket in one batch. More: the next batch.
 pub const RECV_BATCH: usize = 64;
-/// Batches handled before the loop looks at commands and timers again.
-pub const RECV_BATCHES_PER_TURN: usize = 8;
+/// Trains of datagrams read from the socket in one batch (udp(7), UDP_GRO), each 64 KiB at most. More: the next batch.
+pub const RECV_TRAINS: usize = 16;
+/// Datagrams of a received train (kernels make 64, pass on 128). More: those too many are lost.
+pub const RECV_TRAIN_MAX: usize = 128;
+/// How long packets are handled before the loop looks at commands and timers again, µs.
+pub const READ_TURN_MAX_US: u64 = 2_000;
 /// Outgoing datagrams of one flush. Full: `transmit_full`; `io` flushes while `FAN_OUT_MAX` slots are not free.
 pub const TRANSMIT_SLOTS: usize = 2048;
 /// Datagrams of equal size to one destination that leave as one train (udp(7), UDP_SEGMENT; kernels take 64). More: the

@@ -17,8 +17,8 @@ pub struct Media {
     pub advertise: Vec<IpAddr>,
     /// Kernel buffer of each socket and direction, bytes; clamped to net.core.rmem_max and wmem_max.
     pub socket_buffer_bytes: usize,
-    /// Datagrams of one size to one client leave together (UDP GSO) instead of one by one.
-    pub trains: bool,
+    /// How datagrams go to the kernel and back: `auto`, or one of [`UdpWay`].
+    pub udp: UdpChoice,
     /// Codecs rooms may use, most preferred first: `opus`, `VP8`, `VP9`, `H264`, `AV1`.
     pub codecs: Vec<Codec>,
 }
@@ -30,8 +30,59 @@ impl Default for Media {
             udp_port: 40000,
             advertise: Vec::new(),
             socket_buffer_bytes: 4 * 1024 * 1024,
-            trains: true,
+            udp: UdpChoice::Auto,
             codecs: vec![Codec::Opus, Codec::Vp8, Codec::Vp9, Codec::H264, Codec::Av1],
+        }
+    }
+}
+
+/// A way of moving datagrams.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UdpWay {
+    /// `trains`: one system call for a batch of trains both ways (UDP GSO and GRO).
+    Trains,
+    /// `batches`: one system call for a batch of datagrams.
+    Batches,
+    /// `plain`: one system call for each datagram.
+    Plain,
+}
+
+impl UdpWay {
+    /// All of them, the one that is best on most hosts first.
+    pub const ALL: [UdpWay; 3] = [UdpWay::Trains, UdpWay::Batches, UdpWay::Plain];
+
+    /// Its name in the configuration.
+    pub const fn name(self) -> &'static str {
+        match self {
+            UdpWay::Trains => "trains",
+            UdpWay::Batches => "batches",
+            UdpWay::Plain => "plain",
+        }
+    }
+}
+
+/// What `media.udp` says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum UdpChoice {
+    /// Measured at start; the cheapest is taken.
+    Auto,
+    /// See [`UdpWay::Trains`].
+    Trains,
+    /// See [`UdpWay::Batches`].
+    Batches,
+    /// See [`UdpWay::Plain`].
+    Plain,
+}
+
+impl UdpChoice {
+    /// The way it pins, if it does.
+    pub const fn pinned(self) -> Option<UdpWay> {
+        match self {
+            UdpChoice::Auto => None,
+            UdpChoice::Trains => Some(UdpWay::Trains),
+            UdpChoice::Batches => Some(UdpWay::Batches),
+            UdpChoice::Plain => Some(UdpWay::Plain),
         }
     }
 }

@@ -24,7 +24,7 @@ pub use ice::Ice;
 pub use limits::Limits;
 pub use load::ConfigError;
 pub use log::Log;
-pub use media::Media;
+pub use media::{Media, UdpChoice, UdpWay};
 pub use private::Private;
 pub use public::Public;
 pub use rooms::Rooms;

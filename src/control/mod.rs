@@ -141,6 +141,8 @@ mod tests {
             up_tracks: 3,
             down_tracks: 4,
             busy_ratio: 0.5,
+            cpu_s: 0.0,
+            udp: "trains",
         }
     }
 

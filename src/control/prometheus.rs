@@ -149,6 +149,8 @@ impl Collector for View {
         }
         self.encode_drops(&mut encoder)?;
         self.encode_trains(&mut encoder)?;
+        self.encode_ways(&mut encoder)?;
+        self.encode_cpu(&mut encoder)?;
         for (name, help, read) in SHARD_GAUGES {
             let name = format!("colchis_shard_{name}");
             let kind = ConstGauge::new(0_f64).metric_type();
@@ -178,6 +180,32 @@ impl Collector for View {
 type ReadDrops = fn(&ShardCounters) -> &[u64; DropReason::COUNT];
 
 impl View {
+    fn encode_ways(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let help = "How datagrams go to the kernel and back, as configured or as measured at start";
+        let kind = ConstGauge::new(0_i64).metric_type();
+        let mut family = encoder.encode_descriptor("colchis_udp_way_info", help, None, kind)?;
+        for shard in &self.shards {
+            let labels = [
+                ("shard", shard.shard.to_string()),
+                ("way", shard.udp.to_owned()),
+            ];
+            ConstGauge::new(1_i64).encode(family.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+
+    fn encode_cpu(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let help = "CPU time of the shard's thread, that of the kernel for it included";
+        let kind = ConstCounter::new(0_f64).metric_type();
+        let mut family =
+            encoder.encode_descriptor("colchis_shard_cpu_seconds", help, None, kind)?;
+        for shard in &self.shards {
+            let labels = [("shard", shard.shard.to_string())];
+            ConstCounter::new(shard.cpu_s).encode(family.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+
     fn encode_trains(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         let mut family = encoder.encode_descriptor(
             "colchis_shard_train_datagrams",

@@ -1,6 +1,8 @@
 //! The one clock: monotonic time since the process' anchor, and the anchor's wall time for sender reports.
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use rustix::time::{ClockId, clock_gettime};
 
 use crate::time::{Anchor, Time, micros_to_ntp};
 
@@ -38,4 +40,10 @@ impl Clock {
     pub fn now(&self) -> Time {
         self.anchor.to_time(Instant::now())
     }
+}
+
+/// CPU time the calling thread has used, that of the kernel for it included.
+pub fn thread_cpu() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec as u32)
 }

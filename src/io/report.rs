@@ -9,6 +9,7 @@ use crate::config::Config;
 use crate::io::launch::Launch;
 use crate::io::plan::CorePlan;
 use crate::io::preflight::Host;
+use crate::io::udp::probe::Choice;
 
 /// Ports that were bound.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,6 +89,11 @@ pub fn host(host: &Host, plan: &CorePlan) {
         "  plan       signalling on core {}, shards on cores {:?}, control on {control}",
         plan.signalling, plan.shards
     );
+}
+
+/// How datagrams go, and why.
+pub fn udp(choice: &Choice) {
+    println!("  udp        {} ({})", choice.way.name(), choice.reason);
 }
 
 /// What is not as it should be, each with its cure.

@@ -10,7 +10,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 
 use crate::config::cores::ShardCores;
-use crate::config::{Config, Ice, Media};
+use crate::config::{Config, Ice, Media, UdpWay};
 use crate::control::guest;
 use crate::control::spec::codec_kind;
 use crate::control::store::Store;
@@ -28,6 +28,7 @@ use crate::io::shard::{self, ShardThread};
 use crate::io::signalling::{self, SignallingThread, Site};
 use crate::io::specs::ReadError;
 use crate::io::tls::TlsError;
+use crate::io::udp::probe::{self, Choice};
 use crate::io::udp::{MediaSocket, UdpError};
 use crate::io::{control, identity, report, tls};
 use crate::limits::{SHARD_COMMANDS_MAX, SHARD_EVENTS_MAX, SIGNALLING_REQUESTS_MAX};
@@ -107,6 +108,7 @@ pub fn check(launch: &Launch) -> Result<(), StartError> {
     load_tls(&launch.config)?;
     println!("configuration is good");
     report::host(&host, &plan);
+    report::udp(&udp_way(&launch.config.media));
     report::warnings(&plan, &launch.config);
     Ok(())
 }
@@ -127,9 +129,11 @@ pub fn run(launch: Launch) -> Result<(), StartError> {
     let plan = plan::plan(&wishes(&launch), &host.cores)?;
     // A server that can be reached can also be stopped.
     let prepared = control::prepare()?;
-    let bound = bind(&launch.config, plan.shards.len())?;
+    let udp = udp_way(&launch.config.media);
+    let bound = bind(&launch.config, udp.way, plan.shards.len())?;
     let addresses = advertised(&launch.config.media, launch.dev_credential.is_some());
     report::start(&host, &plan, &launch, &bound.summary(), &addresses);
+    report::udp(&udp);
     start(launch, &plan, bound, &addresses, prepared)
 }
 
@@ -154,7 +158,7 @@ fn load_tls(config: &Config) -> Result<Option<std::sync::Arc<rustls::ServerConfi
     }
 }
 
-fn bind(config: &Config, shards: usize) -> Result<Bound, StartError> {
+fn bind(config: &Config, way: UdpWay, shards: usize) -> Result<Bound, StartError> {
     let tls = load_tls(config)?;
     let public =
         PublicListener::bind(config.public.listen).map_err(|source| StartError::Listen {
@@ -169,12 +173,23 @@ fn bind(config: &Config, shards: usize) -> Result<Bound, StartError> {
         public,
         tls,
         private,
-        media: bind_media(&config.media, shards)?,
+        media: bind_media(&config.media, way, shards)?,
         identity: identity::generate()?,
     })
 }
 
-fn bind_media(media: &Media, shards: usize) -> Result<Vec<MediaSocket>, StartError> {
+/// How datagrams go: as configured, or as is cheapest here.
+fn udp_way(media: &Media) -> Choice {
+    match media.udp.pinned() {
+        None => probe::choose(),
+        Some(way) => Choice {
+            way,
+            reason: "configured".to_owned(),
+        },
+    }
+}
+
+fn bind_media(media: &Media, way: UdpWay, shards: usize) -> Result<Vec<MediaSocket>, StartError> {
     let range = StartError::PortRange {
         base: media.udp_port,
         shards,
@@ -190,7 +205,7 @@ fn bind_media(media: &Media, shards: usize) -> Result<Vec<MediaSocket>, StartErr
         };
         let addr = SocketAddr::new(media.bind, port);
         let socket = MediaSocket::bind(addr, media.socket_buffer_bytes)?;
-        sockets.push(socket.with_trains(media.trains));
+        sockets.push(socket.with_way(way));
     }
     Ok(sockets)
 }

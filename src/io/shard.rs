@@ -1,10 +1,11 @@
 //! A shard's thread: its glommio executor drives the pure [`Shard`] from socket, command inbox and timers.
 //!
 //! Three tasks share one [`Driver`]; each turn does a bounded amount of work and then yields, so that neither packets
-//! nor commands nor timers starve the others (`RECV_BATCHES_PER_TURN`, `COMMANDS_PER_TURN`). A turn that panics costs
+//! nor commands nor timers starve the others (`READ_TURN_MAX_US`, `COMMANDS_PER_TURN`). A turn that panics costs
 //! this shard its rooms and nothing else: the shard starts anew on the same socket ([`guarded`]).
 
 use std::cell::RefCell;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::time::Duration;
@@ -17,11 +18,11 @@ use rand_chacha::ChaCha20Rng;
 use crate::bus::shard::{ShardCommand, ShardEvent};
 use crate::faults;
 use crate::io::channel::{CommandInbox, EventLink, MovableInbox, SendError};
-use crate::io::clock::Clock;
+use crate::io::clock::{self, Clock};
 use crate::io::executor::{self, ExecutorError};
 use crate::io::udp::MediaSocket;
 use crate::limits::{
-    FAN_OUT_MAX, RECV_BATCHES_PER_TURN, RESTARTS_MAX, RESTARTS_PERIOD_S, SHARD_EVENTS_MAX,
+    FAN_OUT_MAX, READ_TURN_MAX_US, RESTARTS_MAX, RESTARTS_PERIOD_S, SHARD_EVENTS_MAX,
 };
 use crate::shard::{Shard, ShardConfig};
 use crate::time::{RateWindow, Time};
@@ -33,6 +34,8 @@ const COMMANDS_PER_TURN: usize = 64;
 const COMMAND_TURN_MAX: Duration = Duration::from_millis(2);
 /// Time between two snapshots.
 const SNAPSHOT_INTERVAL: Duration = Duration::from_secs(1);
+/// A turn of packets ends after this long; what is left of the batch waits for the next one.
+const READ_TURN_MAX: Duration = Duration::from_micros(READ_TURN_MAX_US);
 /// Longest sleep of the timer task: how late a timer that was set meanwhile may be.
 const TIMER_SLEEP_MAX: Duration = Duration::from_millis(20);
 /// Shortest sleep: a tick that did not finish goes on at once, but after packets and commands.
@@ -69,6 +72,8 @@ struct Driver {
     shard: Shard,
     socket: MediaSocket,
     tx: TransmitQueue,
+    /// Datagrams of the last batch that were not handled yet.
+    unread: Range<usize>,
     events: EventLink,
     /// An event the full channel gave back; goes first next time.
     held: Option<ShardEvent>,
@@ -94,6 +99,7 @@ async fn run(thread: ShardThread) {
         shard: Shard::new(thread.config, anchor, thread.rng),
         socket: thread.socket,
         tx: TransmitQueue::default(),
+        unread: 0..0,
         events: thread.events,
         held: None,
         clock: thread.clock,
@@ -154,6 +160,7 @@ impl Driver {
     /// Starts the shard anew, without rooms. One that keeps failing stops for good: its rooms go to other shards.
     fn restart(&mut self) {
         self.tx.clear();
+        self.unread = 0..0;
         self.held = None;
         if self.restarts.admit(self.clock.now()) {
             tracing::error!(
@@ -170,36 +177,42 @@ impl Driver {
         self.send_events();
     }
 
-    /// Reads a bounded number of batches. `true`: there may be more.
+    /// Handles what is there, for a bounded time. `true`: there may be more.
     fn read_turn(&mut self) -> bool {
-        let now = self.clock.now();
-        let mut more = false;
-        for _ in 0..RECV_BATCHES_PER_TURN {
-            more = match self.socket.recv() {
-                Ok(0) => false,
-                Ok(count) => {
-                    self.read_batch(count);
-                    true
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "media socket cannot be read; trying on");
-                    false
-                }
-            };
-            if !more {
-                break;
+        let start = self.clock.now();
+        let mut now = start;
+        let mut more = true;
+        while more && now.since(start) < READ_TURN_MAX {
+            if self.unread.is_empty() {
+                more = self.fill();
             }
+            self.read(now);
+            self.flush();
+            more &= self.socket.more() || !self.unread.is_empty();
+            now = self.clock.now();
         }
-        self.flush();
         self.send_events();
-        self.busy += self.clock.now().since(now);
+        self.busy += self.clock.now().since(start);
         more
     }
 
-    /// One clock read for the batch.
-    fn read_batch(&mut self, count: usize) {
-        let now = self.clock.now();
-        for index in 0..count {
+    /// Reads the next batch. `false`: nothing is there.
+    fn fill(&mut self) -> bool {
+        match self.socket.recv() {
+            Ok(count) => {
+                self.unread = 0..count;
+                count > 0
+            }
+            Err(error) => {
+                tracing::warn!(%error, "media socket cannot be read; trying on");
+                false
+            }
+        }
+    }
+
+    /// Handles datagrams of the batch until it is through or a flush is due.
+    fn read(&mut self, now: Time) {
+        while let Some(index) = self.unread.next() {
             let Some(datagram) = self.socket.datagram(index) else {
                 continue;
             };
@@ -211,7 +224,7 @@ impl Driver {
                 None => self.shard.handle_truncated(),
             }
             if self.tx.free() < FAN_OUT_MAX {
-                self.flush();
+                return;
             }
         }
     }
@@ -248,7 +261,9 @@ impl Driver {
         let since_snapshot = done.since(self.last_snapshot);
         if since_snapshot >= SNAPSHOT_INTERVAL {
             let ratio = self.busy.as_secs_f64() / since_snapshot.as_secs_f64();
-            let snapshot = self.shard.snapshot(ratio.min(1.0));
+            let mut snapshot = self.shard.snapshot(ratio.min(1.0));
+            snapshot.cpu_s = clock::thread_cpu().as_secs_f64();
+            snapshot.udp = self.socket.way().name();
             self.busy = Duration::ZERO;
             self.last_snapshot = done;
             // A full channel loses a snapshot; the next one says more anyway.

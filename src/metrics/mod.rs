@@ -139,6 +139,10 @@ pub struct ShardSnapshot {
     pub down_tracks: u32,
     /// Share of the last second the loop was busy, 0.0–1.0.
     pub busy_ratio: f64,
+    /// CPU time its thread has used since it started, s, that of the kernel for it included.
+    pub cpu_s: f64,
+    /// How its datagrams go (`media.udp`).
+    pub udp: &'static str,
 }
 
 /// Counters of the signalling core since its start, and sizes now.

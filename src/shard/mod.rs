@@ -510,6 +510,7 @@ impl Shard {
     }
 
     /// What the shard tells once a second. `busy_ratio`: share of the time its loop worked, 0.0–1.0.
+    /// What only the thread around it knows is left empty.
     pub fn snapshot(&self, busy_ratio: f64) -> ShardSnapshot {
         let (transports, up_tracks, down_tracks) = self.machine.sizes();
         ShardSnapshot {
@@ -521,6 +522,8 @@ impl Shard {
             up_tracks,
             down_tracks,
             busy_ratio,
+            cpu_s: 0.0,
+            udp: "",
         }
     }
 }

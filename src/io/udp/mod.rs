@@ -1,25 +1,32 @@
-//! A shard's UDP socket: batches in, batches out, one system call for each batch.
+//! A shard's UDP socket: batches in, batches out, by the way that costs least on this host ([`UdpBackend`]).
 //!
 //! Datagrams of a batch that go to one destination and have one size leave as a train (`trains`): the way through the
 //! kernel is what a datagram costs, and a train takes it once. Nothing waits for a train to become longer.
 //!
-//! The only place with `unsafe` code: `recvmmsg` and `sendmmsg` over buffers owned by the batch. No call
-//! blocks (MSG_DONTWAIT); readiness comes from the executor ([`crate::io::shard`]).
+//! No call blocks (MSG_DONTWAIT); readiness comes from the executor ([`crate::io::shard`]).
 
+mod address;
+mod plain;
+pub mod probe;
+mod receive;
 mod refusals;
-mod sys;
+mod send;
 mod trains;
 
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::limits::RECV_BATCH;
+use crate::config::UdpWay;
 use crate::metrics::Sent;
 use crate::time::Time;
 use crate::transmit::TransmitQueue;
+
+pub use plain::Plain;
+pub use receive::RecvBatch;
+pub use send::SendBatch;
 
 /// Why a media port cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -44,12 +51,65 @@ pub struct Received<'a> {
     pub bytes: Option<&'a mut [u8]>,
 }
 
-/// A UDP socket with its receive and send batches.
+/// A way to move datagrams between a socket and the shard.
+pub trait UdpBackend: std::fmt::Debug + Send {
+    /// Reads a bounded batch of what is there; how many datagrams. Zero: nothing is.
+    fn recv(&mut self, socket: BorrowedFd<'_>) -> io::Result<usize>;
+    /// Whether the last batch was as large as it can be: there may be more.
+    fn more(&self) -> bool;
+    /// Datagram `index` of the last batch.
+    fn datagram(&mut self, index: usize) -> Option<Received<'_>>;
+    /// Sends every datagram of `queue`, those to one destination in order. What the kernel does not take is lost and
+    /// counted.
+    fn send(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        dual_stack: bool,
+        queue: &TransmitQueue,
+        now: Time,
+    ) -> Sent;
+}
+
+/// `recvmmsg` and `sendmmsg`, with trains both ways where the kernel has them.
+#[derive(Debug)]
+pub struct Batched {
+    recv: RecvBatch,
+    send: SendBatch,
+}
+
+impl UdpBackend for Batched {
+    fn recv(&mut self, socket: BorrowedFd<'_>) -> io::Result<usize> {
+        self.recv.recv(socket.as_raw_fd(), usize::MAX)
+    }
+
+    fn more(&self) -> bool {
+        self.recv.is_full()
+    }
+
+    fn datagram(&mut self, index: usize) -> Option<Received<'_>> {
+        self.recv.datagram(index).map(|(from, bytes)| Received {
+            from: canonical(from),
+            bytes,
+        })
+    }
+
+    fn send(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        dual_stack: bool,
+        queue: &TransmitQueue,
+        now: Time,
+    ) -> Sent {
+        self.send.send(socket.as_raw_fd(), queue, dual_stack, now)
+    }
+}
+
+/// A UDP socket with the way datagrams go.
 #[derive(Debug)]
 pub struct MediaSocket {
     socket: UdpSocket,
-    recv: sys::RecvBatch,
-    send: sys::SendBatch,
+    backend: Box<dyn UdpBackend>,
+    way: UdpWay,
     dual_stack: bool,
 }
 
@@ -67,19 +127,38 @@ impl MediaSocket {
         let local = socket
             .local_addr()
             .map_err(|source| UdpError::Bind { addr, source })?;
-        Ok(Self {
+        let socket = Self {
             socket,
-            recv: sys::RecvBatch::new(RECV_BATCH),
-            send: sys::SendBatch::default(),
+            backend: Box::new(Plain::default()),
+            way: UdpWay::Plain,
             dual_stack: local.is_ipv6(),
-        })
+        };
+        Ok(socket.with_way(UdpWay::Trains))
     }
 
-    /// Whether datagrams of one size to one destination leave together; they do unless this is said.
+    /// How datagrams go: in trains unless this is said.
     #[must_use]
-    pub fn with_trains(mut self, trains: bool) -> Self {
-        self.send.set_trains(trains);
+    pub fn with_way(mut self, way: UdpWay) -> Self {
+        let fd = self.socket.as_raw_fd();
+        let gro = receive::set_gro(fd, way == UdpWay::Trains);
+        self.backend = match way {
+            UdpWay::Plain => Box::new(Plain::default()),
+            UdpWay::Batches => Box::new(Batched {
+                recv: RecvBatch::new(false),
+                send: SendBatch::new(false),
+            }),
+            UdpWay::Trains => Box::new(Batched {
+                recv: RecvBatch::new(gro),
+                send: SendBatch::new(true),
+            }),
+        };
+        self.way = way;
         self
+    }
+
+    /// How datagrams go.
+    pub fn way(&self) -> UdpWay {
+        self.way
     }
 
     /// The bound address.
@@ -92,24 +171,26 @@ impl MediaSocket {
         self.socket.try_clone()
     }
 
-    /// Reads at most [`RECV_BATCH`] datagrams. Zero: nothing is there.
+    /// Reads a bounded batch. Zero: nothing is there.
     pub fn recv(&mut self) -> io::Result<usize> {
-        self.recv.recv(self.socket.as_raw_fd())
+        self.backend.recv(self.socket.as_fd())
+    }
+
+    /// Whether there may be more than the last [`recv`](Self::recv) took.
+    pub fn more(&self) -> bool {
+        self.backend.more()
     }
 
     /// Datagram `index` of the last [`recv`](Self::recv).
     pub fn datagram(&mut self, index: usize) -> Option<Received<'_>> {
-        self.recv.datagram(index).map(|(from, bytes)| Received {
-            from: canonical(from),
-            bytes,
-        })
+        self.backend.datagram(index)
     }
 
     /// Sends all of `queue` and clears it.
     pub fn send(&mut self, queue: &mut TransmitQueue, now: Time) -> Sent {
         let outcome = self
-            .send
-            .send(self.socket.as_raw_fd(), queue, self.dual_stack, now);
+            .backend
+            .send(self.socket.as_fd(), self.dual_stack, queue, now);
         queue.clear();
         outcome
     }
@@ -160,8 +241,10 @@ mod tests {
 
     #[test]
     fn batches_both_ways_on_both_families() {
-        for bind in ["[::]:0", "127.0.0.1:0"] {
-            let mut media = MediaSocket::bind(bind.parse().unwrap(), 1 << 20).unwrap();
+        let ways = |bind| UdpWay::ALL.map(|way| (bind, way));
+        for (bind, way) in ["[::]:0", "127.0.0.1:0"].into_iter().flat_map(ways) {
+            let media = MediaSocket::bind(bind.parse().unwrap(), 1 << 20).unwrap();
+            let mut media = media.with_way(way);
             let port = media.local_addr().unwrap().port();
             let peer = UdpSocket::bind("127.0.0.1:0").unwrap();
             for i in 0..5u8 {
@@ -185,7 +268,12 @@ mod tests {
             let outcome = media.send(&mut queue, Time::ZERO);
             assert_eq!(outcome.datagrams + outcome.refused, 200);
             let [first, .., longest] = outcome.trains;
-            assert_eq!((first, longest), (0, 3), "64, 64, 64 and 8: {outcome:?}");
+            let wanted = if way == UdpWay::Trains {
+                (0, 3)
+            } else {
+                (200, 0)
+            };
+            assert_eq!((first, longest), wanted, "64, 64, 64 and 8: {outcome:?}");
             assert!(queue.is_empty());
             let mut buf = [0; 64];
             for i in 0..outcome.datagrams {
@@ -209,9 +297,10 @@ mod tests {
 
     #[test]
     fn trains_arrive_as_the_datagrams_they_were_made_of() {
-        for trains in [true, false] {
+        for way in UdpWay::ALL {
             let media = MediaSocket::bind("[::]:0".parse().unwrap(), 1 << 20).unwrap();
-            let mut media = media.with_trains(trains);
+            let mut media = media.with_way(way);
+            let trains = way == UdpWay::Trains;
             let peers: Vec<UdpSocket> = (0..3)
                 .map(|_| UdpSocket::bind("127.0.0.1:0").unwrap())
                 .collect();
@@ -274,13 +363,58 @@ mod tests {
     }
 
     #[test]
-    fn truncated_datagrams_are_told() {
-        let mut media = MediaSocket::bind("127.0.0.1:0".parse().unwrap(), 1 << 20).unwrap();
-        let peer = UdpSocket::bind("127.0.0.1:0").unwrap();
-        peer.send_to(&[7; 9000], media.local_addr().unwrap())
-            .unwrap();
-        assert_eq!(ready(&mut media), 1);
-        assert!(media.datagram(0).unwrap().bytes.is_none());
+    fn datagrams_that_are_too_long_are_told_and_those_after_them_read() {
+        for way in UdpWay::ALL {
+            let media = MediaSocket::bind("127.0.0.1:0".parse().unwrap(), 1 << 20).unwrap();
+            let mut media = media.with_way(way);
+            let peer = UdpSocket::bind("127.0.0.1:0").unwrap();
+            let to = media.local_addr().unwrap();
+            for len in [9000, 2049, 0, 1, 2048] {
+                peer.send_to(&vec![7; len], to).unwrap();
+            }
+            let mut got = Vec::new();
+            while got.len() < 5 {
+                let count = ready(&mut media);
+                assert!(count > 0, "{way:?}: {got:?}");
+                for index in 0..count {
+                    let datagram = media.datagram(index).unwrap();
+                    got.push(datagram.bytes.map(|b| b.len()));
+                }
+            }
+            let wanted = [None, None, Some(0), Some(1), Some(2048)];
+            assert_eq!(got, wanted, "{way:?}");
+        }
+    }
+
+    #[test]
+    fn a_train_comes_apart_as_it_was_sent() {
+        let any = || MediaSocket::bind("127.0.0.1:0".parse().unwrap(), 1 << 20).unwrap();
+        for way in UdpWay::ALL {
+            let (mut from, mut to) = (any(), any().with_way(way));
+            let mut queue = TransmitQueue::with_slots(200);
+            let sizes = (0..150).map(|n| if n % 40 == 39 { 700 } else { 1200 });
+            let wanted: Vec<Vec<u8>> = sizes
+                .enumerate()
+                .map(|(n, len)| vec![n as u8; len])
+                .collect();
+            for bytes in &wanted {
+                assert!(queue.push(to.local_addr().unwrap(), bytes));
+            }
+            from.send(&mut queue, Time::ZERO);
+            let mut got = Vec::new();
+            let mut batches = 0;
+            while got.len() < wanted.len() {
+                let count = ready(&mut to);
+                assert!(count > 0, "{way:?}: {}", got.len());
+                got.extend((0..count).map(|n| to.datagram(n).unwrap().bytes.unwrap().to_vec()));
+                batches += 1;
+            }
+            assert!(got == wanted, "{way:?}");
+            assert!(
+                way != UdpWay::Trains || batches == 1,
+                "trains come whole: {batches}"
+            );
+        }
     }
 
     #[test]

@@ -1,0 +1,213 @@
+//! `recvmmsg` over owned buffers, with or without receive offload (UDP_GRO, udp(7)): then one message may be a train of
+//! datagrams of one size, which is taken apart here.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::mem;
+use std::net::SocketAddr;
+use std::os::fd::RawFd;
+
+use super::address::read_address;
+use crate::limits::{
+    DATAGRAM_BYTES_MAX, DTLS_DATAGRAM_BYTES_MAX, RECV_BATCH, RECV_TRAIN_MAX, RECV_TRAINS,
+};
+
+/// Longest datagram that is handed on: what any protocol on the port may bring. Longer ones are told, without bytes.
+const RECV_BYTES: usize = 2048;
+const _: () = assert!(RECV_BYTES >= DATAGRAM_BYTES_MAX && RECV_BYTES >= DTLS_DATAGRAM_BYTES_MAX);
+const _: () = assert!(RECV_TRAINS <= RECV_BATCH);
+/// Bytes of a train: the most IP carries.
+const TRAIN_BYTES: usize = 65_536;
+/// Bytes of a control message with one `int`: CMSG_SPACE(4).
+// SAFETY: the macro only computes a size.
+const CONTROL_BYTES: usize =
+    unsafe { libc::CMSG_SPACE(mem::size_of::<libc::c_int>() as u32) } as usize;
+
+/// Room for one `UDP_GRO` control message.
+#[repr(C, align(8))]
+#[derive(Clone, Copy)]
+struct Control([u8; CONTROL_BYTES]);
+
+/// One datagram of the batch.
+#[derive(Debug, Clone, Copy)]
+struct Piece {
+    message: u16,
+    len: u16,
+    /// Its first byte in the buffers; none if it is longer than it may be.
+    start: Option<u32>,
+}
+
+/// Buffers and addresses of one receive batch.
+pub struct RecvBatch {
+    buffers: Box<[u8]>,
+    slot_bytes: usize,
+    addresses: Vec<libc::sockaddr_storage>,
+    controls: Vec<Control>,
+    pieces: Vec<Piece>,
+    full: bool,
+}
+
+impl std::fmt::Debug for RecvBatch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RecvBatch")
+            .field("datagrams", &self.pieces.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Whether the kernel hands trains over as they came, on a socket of its own choice of way. `false`: it cannot.
+pub fn set_gro(fd: RawFd, on: bool) -> bool {
+    let on = libc::c_int::from(on);
+    // SAFETY: sets an option of a socket that lives, from an integer that does.
+    let done = unsafe {
+        libc::setsockopt(
+            fd,
+            libc::SOL_UDP,
+            libc::UDP_GRO,
+            std::ptr::from_ref(&on).cast(),
+            mem::size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    };
+    done == 0
+}
+
+impl RecvBatch {
+    /// A batch of [`RECV_TRAINS`] trains, or of [`RECV_BATCH`] datagrams.
+    pub fn new(trains: bool) -> Self {
+        let (slots, slot_bytes, pieces) = if trains {
+            (RECV_TRAINS, TRAIN_BYTES, RECV_TRAINS * RECV_TRAIN_MAX)
+        } else {
+            (RECV_BATCH, RECV_BYTES, RECV_BATCH)
+        };
+        Self {
+            buffers: vec![0; slots * slot_bytes].into_boxed_slice(),
+            slot_bytes,
+            // SAFETY: sockaddr_storage is a plain C struct for which all-zero is valid (AF_UNSPEC).
+            addresses: vec![unsafe { mem::zeroed() }; slots],
+            controls: vec![Control([0; CONTROL_BYTES]); slots],
+            pieces: Vec::with_capacity(pieces),
+            full: false,
+        }
+    }
+
+    /// Whether the last [`recv`](Self::recv) took as many messages as it could: there may be more.
+    pub fn is_full(&self) -> bool {
+        self.full
+    }
+
+    /// Fills the batch with at most `most` messages of what is there; how many datagrams that is.
+    pub fn recv(&mut self, fd: RawFd, most: usize) -> io::Result<usize> {
+        self.pieces.clear();
+        self.full = false;
+        let mut iovecs = [const { empty_iovec() }; RECV_BATCH];
+        // SAFETY: mmsghdr is a plain C struct for which all-zero is a valid value (null pointers, zero lengths).
+        let mut headers: [libc::mmsghdr; RECV_BATCH] = unsafe { mem::zeroed() };
+        let slots = self
+            .buffers
+            .chunks_exact_mut(self.slot_bytes)
+            .zip(self.addresses.iter_mut().zip(&mut self.controls))
+            .zip(iovecs.iter_mut().zip(&mut headers))
+            .take(most);
+        let mut count = 0;
+        for ((buffer, (address, control)), (iovec, header)) in slots {
+            iovec.iov_base = buffer.as_mut_ptr().cast();
+            iovec.iov_len = buffer.len();
+            let header = &mut header.msg_hdr;
+            header.msg_iov = iovec;
+            header.msg_iovlen = 1;
+            header.msg_name = std::ptr::from_mut(address).cast();
+            header.msg_namelen = mem::size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+            header.msg_control = control.0.as_mut_ptr().cast();
+            header.msg_controllen = CONTROL_BYTES;
+            count += 1;
+        }
+        // SAFETY: the first `count` headers point at distinct buffers, iovecs, addresses and controls that outlive the
+        // call and are not aliased during it; a null timeout means the flags alone decide (non-blocking).
+        let n = unsafe {
+            libc::recvmmsg(
+                fd,
+                headers.as_mut_ptr(),
+                count,
+                libc::MSG_DONTWAIT,
+                std::ptr::null_mut(),
+            )
+        };
+        if n < 0 {
+            let error = io::Error::last_os_error();
+            return match error.kind() {
+                // ECONNREFUSED is an ICMP error of an earlier send: it ends nothing here.
+                io::ErrorKind::WouldBlock
+                | io::ErrorKind::Interrupted
+                | io::ErrorKind::ConnectionRefused => Ok(0),
+                _ => Err(error),
+            };
+        }
+        self.full = n as u32 == count;
+        for (message, header) in headers.iter().enumerate().take(n as usize) {
+            self.take_apart(message, header);
+        }
+        Ok(self.pieces.len())
+    }
+
+    /// Notes the datagrams of message `message`.
+    fn take_apart(&mut self, message: usize, header: &libc::mmsghdr) {
+        let whole = (header.msg_len as usize).min(self.slot_bytes);
+        let segment = segment_of(&header.msg_hdr).unwrap_or(whole).max(1);
+        let cut = header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0;
+        let mut at = 0;
+        while at < whole.max(1) && self.pieces.len() < self.pieces.capacity() {
+            let len = segment.min(whole - at);
+            let fits = len <= RECV_BYTES && !(cut && at + len == whole);
+            self.pieces.push(Piece {
+                message: message as u16,
+                len: len.min(RECV_BYTES) as u16,
+                start: fits.then_some((message * self.slot_bytes + at) as u32),
+            });
+            at += segment;
+        }
+    }
+
+    /// Datagram `index` of the last batch; no bytes when it was longer than it may be.
+    #[inline]
+    pub fn datagram(&mut self, index: usize) -> Option<(SocketAddr, Option<&mut [u8]>)> {
+        let piece = *self.pieces.get(index)?;
+        let from = read_address(self.addresses.get(usize::from(piece.message))?)?;
+        let Some(start) = piece.start else {
+            return Some((from, None));
+        };
+        let start = start as usize;
+        let bytes = self
+            .buffers
+            .get_mut(start..start + usize::from(piece.len))?;
+        Some((from, Some(bytes)))
+    }
+}
+
+/// Size of the datagrams of a train, as the kernel tells it.
+fn segment_of(header: &libc::msghdr) -> Option<usize> {
+    if header.msg_controllen == 0 {
+        return None;
+    }
+    // SAFETY: the kernel has filled the control buffer the header names and set its length; the macros stay within it, and
+    // a UDP_GRO message holds an `int`.
+    unsafe {
+        let mut message = libc::CMSG_FIRSTHDR(header);
+        while !message.is_null() {
+            if (*message).cmsg_level == libc::SOL_UDP && (*message).cmsg_type == libc::UDP_GRO {
+                let size = libc::CMSG_DATA(message)
+                    .cast::<libc::c_int>()
+                    .read_unaligned();
+                return usize::try_from(size).ok();
+            }
+            message = libc::CMSG_NXTHDR(header, message);
+        }
+    }
+    None
+}
+
+const fn empty_iovec() -> libc::iovec {
+    libc::iovec {
+        iov_base: std::ptr::null_mut(),
+        iov_len: 0,
+    }
+}
