@@ -2,7 +2,8 @@
 //!
 //! Layers (a module may use itself and lower ranks only; `tests/tidy.rs` holds this):
 //! 0 [`id`] [`limits`] [`error`] [`time`] [`transmit`] [`faults`] · 1 [`wire`] [`bus`] [`config`] [`metrics`] ·
-//! 2 [`transport`] [`media`] · 3 [`room`] · 4 [`shard`] [`signalling`] [`control`] · 9 [`io`].
+//! 2 [`transport`] [`media`] · 3 [`room`] · 4 [`shard`] [`signalling`] [`control`] · 5 [`load`] ·
+//! 9 [`io`].
 //! Ranks 0–4 do no IO, read no clock and draw no randomness of their own; see `docs/architecture.md`.
 
 #![deny(unsafe_code)]
@@ -38,6 +39,7 @@ pub mod id;
 )]
 pub mod io;
 pub mod limits;
+pub mod load;
 pub mod media;
 pub mod metrics;
 pub mod room;

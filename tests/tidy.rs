@@ -22,6 +22,7 @@ const RANKS: &[(&str, u8)] = &[
     ("transport", 2),
     ("media", 2),
     ("room", 3),
+    ("load", 5),
     ("shard", 4),
     ("signalling", 4),
     ("control", 4),

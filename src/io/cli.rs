@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::bus::spec::P2pPolicy;
 use crate::io::launch::{DevOptions, Launch};
+use crate::io::load::{self, LoadArgs};
 use crate::io::runtime;
 
 /// Exit status of a fault the operator cures (sysexits.h, EX_CONFIG).
@@ -27,6 +28,8 @@ enum Command {
     Dev(DevArgs),
     /// Run a configured server.
     Serve(ConfigArgs),
+    /// Put load on a server with real clients, and see what they get.
+    Load(Box<LoadArgs>),
     /// Check a configuration and this host, print the plan, and leave.
     Check(ConfigArgs),
 }
@@ -81,6 +84,7 @@ struct ConfigArgs {
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    let told = |error: &dyn std::error::Error| error.to_string();
     let done = match cli.command {
         Command::Dev(args) => runtime::run(Launch::dev(&DevOptions {
             listen: args.listen,
@@ -88,13 +92,17 @@ pub fn main() -> ExitCode {
             shards: args.shards.map(usize::from),
             udp_port: args.udp_port,
             p2p: args.p2p.into(),
-        })),
+        }))
+        .map_err(|e| told(&e)),
         Command::Serve(args) => Launch::serve(&args.config)
             .map_err(Into::into)
-            .and_then(runtime::run),
+            .and_then(runtime::run)
+            .map_err(|e| told(&e)),
         Command::Check(args) => Launch::serve(&args.config)
             .map_err(Into::into)
-            .and_then(|launch| runtime::check(&launch)),
+            .and_then(|launch| runtime::check(&launch))
+            .map_err(|e| told(&e)),
+        Command::Load(args) => load::run(&args).map_err(|e| told(&e)),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

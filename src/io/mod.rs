@@ -10,6 +10,7 @@ mod http;
 pub mod identity;
 pub mod launch;
 pub mod listener;
+pub mod load;
 pub mod plan;
 pub mod preflight;
 pub mod report;

@@ -25,7 +25,7 @@ use crate::time::Time;
 use crate::transmit::TransmitQueue;
 
 pub use plain::Plain;
-pub use receive::RecvBatch;
+pub use receive::{RecvBatch, set_gro};
 pub use send::SendBatch;
 
 /// Why a media port cannot be used.

@@ -1,0 +1,341 @@
+//! Session descriptions of a load client: what it offers and answers, and what it learns of the server.
+//!
+//! Opus and VP8 only, one m-section for each track, as browsers do (RFC 9429).
+
+use std::net::SocketAddr;
+
+use crate::transport::dtls::{Fingerprint, HashFunction};
+use crate::wire::codec::CodecKind;
+use crate::wire::rtp::ExtensionKind;
+use crate::wire::sdp::{
+    self, CodecFormat, Description, Feedback, FingerprintHash, IceParams, MediaKind, MediaSection,
+    Msid, SdpCodec, SdpDirection, SdpError, SdpExtension, SdpSsrc, Setup,
+};
+
+const OPUS_PT: u8 = 111;
+const VP8_PT: u8 = 96;
+const VP8_RTX_PT: u8 = 97;
+const MID_ID: u8 = 4;
+const TRANSPORT_CC_ID: u8 = 3;
+
+/// Why a description of the server is of no use.
+#[derive(Debug, thiserror::Error)]
+pub enum DescribeError {
+    /// It cannot be read.
+    #[error("the server's description: {0}")]
+    Sdp(#[from] SdpError),
+    /// Something that a connection needs is not there.
+    #[error("the server's description has no {0}")]
+    Missing(&'static str),
+}
+
+/// What a client must know to connect.
+#[derive(Debug, Clone)]
+pub struct Remote {
+    /// Where checks go.
+    pub address: SocketAddr,
+    /// Credentials.
+    pub ice: IceParams,
+    /// What its certificate must be.
+    pub fingerprints: Vec<Fingerprint>,
+}
+
+/// A stream the client may send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sending {
+    /// Video, not audio.
+    pub video: bool,
+    /// Its SSRC.
+    pub ssrc: u32,
+    /// Payload type the server wants.
+    pub payload_type: u8,
+    /// Id of the transport-wide sequence number, if negotiated.
+    pub transport_cc_id: Option<u8>,
+}
+
+/// An m-section of ours.
+#[derive(Debug, Clone)]
+struct Section {
+    mid: String,
+    video: bool,
+    /// SSRC of what is sent on it; video has that of its retransmissions after it.
+    ssrc: Option<u32>,
+    media: MediaSection,
+}
+
+/// The client's side of a negotiation.
+#[derive(Debug)]
+pub struct Describer {
+    ice: IceParams,
+    fingerprint: Fingerprint,
+    sections: Vec<Section>,
+    version: u64,
+    next_ssrc: u32,
+    stream: String,
+}
+
+impl Describer {
+    /// A client called `name` that has described nothing yet. SSRCs from `first_ssrc` on are its own.
+    pub fn new(name: &str, ice: IceParams, fingerprint: Fingerprint, first_ssrc: u32) -> Self {
+        Self {
+            ice,
+            fingerprint,
+            sections: Vec::new(),
+            version: 1,
+            next_ssrc: first_ssrc,
+            stream: format!("stream-{name}"),
+        }
+    }
+
+    /// Adds an m-section to be offered; its mid.
+    pub fn add(&mut self, video: bool, sends: bool) -> String {
+        let mid = self.sections.len().to_string();
+        let ssrc = sends.then_some(self.next_ssrc);
+        self.next_ssrc = self.next_ssrc.wrapping_add(2 * u32::from(sends));
+        let kind = if video {
+            MediaKind::Video
+        } else {
+            MediaKind::Audio
+        };
+        let mut media = MediaSection::new(&mid, kind);
+        media.direction = SdpDirection::new(sends, !sends);
+        media.set_codecs(vec![if video { vp8() } else { opus() }]);
+        media.extensions = [
+            (MID_ID, ExtensionKind::Mid),
+            (TRANSPORT_CC_ID, ExtensionKind::TransportCc),
+        ]
+        .map(|(id, kind)| SdpExtension {
+            id,
+            kind: Some(kind),
+            uri: kind.uri().to_owned(),
+        })
+        .into();
+        self.sections.push(Section {
+            mid: mid.clone(),
+            video,
+            ssrc,
+            media,
+        });
+        mid
+    }
+
+    /// The m-section on which `ssrc` is sent.
+    pub fn mid_of(&self, ssrc: u32) -> Option<&str> {
+        let section = self.sections.iter().find(|s| s.ssrc == Some(ssrc))?;
+        Some(&section.mid)
+    }
+
+    /// An offer of all m-sections.
+    pub fn offer(&mut self) -> String {
+        let media = self.sections.iter().map(|s| self.dress(s, Setup::ActPass));
+        let media = media.collect();
+        self.write(media)
+    }
+
+    /// Takes an offer and answers it with its own payload types and ids, and with the same order of m-sections.
+    ///
+    /// # Errors
+    /// [`DescribeError::Sdp`].
+    pub fn answer(&mut self, offer: &str) -> Result<String, DescribeError> {
+        let theirs = sdp::parse(offer)?;
+        for section in &theirs.media {
+            let video = section.kind == MediaKind::Video;
+            let known = self.sections.iter_mut().find(|s| s.mid == section.mid);
+            let media = accept(section, known.as_ref().and_then(|k| k.ssrc).is_some());
+            match known {
+                Some(known) => known.media = media,
+                None => self.sections.push(Section {
+                    mid: section.mid.clone(),
+                    video,
+                    ssrc: None,
+                    media,
+                }),
+            }
+        }
+        let media = self.sections.iter().map(|s| self.dress(s, Setup::Active));
+        let media = media.collect();
+        Ok(self.write(media))
+    }
+
+    /// An m-section with everything that is the same in all.
+    fn dress(&self, section: &Section, setup: Setup) -> MediaSection {
+        let mut media = section.media.clone();
+        if media.port_zero {
+            return media;
+        }
+        media.ice = Some(self.ice.clone());
+        media.fingerprints = vec![sdp::Fingerprint {
+            hash: FingerprintHash::Sha256,
+            bytes: self.fingerprint.bytes().to_vec(),
+        }];
+        media.setup = Some(setup);
+        media.candidates.clear();
+        media.rtcp_mux = true;
+        media.rtcp_rsize = true;
+        media.ssrcs.clear();
+        media.fid_groups.clear();
+        media.msid = None;
+        if let Some(ssrc) = section.ssrc.filter(|_| media.direction.sends()) {
+            let of = |ssrc| SdpSsrc {
+                ssrc,
+                cname: Some(self.stream.clone()),
+            };
+            media.msid = Some(Msid {
+                stream: self.stream.clone(),
+                track: Some(format!("track-{}", section.mid)),
+            });
+            media.ssrcs.push(of(ssrc));
+            if section.video {
+                media.ssrcs.push(of(ssrc + 1));
+                media.fid_groups.push((ssrc, ssrc + 1));
+            }
+        }
+        media
+    }
+
+    fn write(&mut self, media: Vec<MediaSection>) -> String {
+        self.version += 1;
+        let live = media.iter().filter(|m| !m.port_zero);
+        sdp::write(&Description {
+            session_id: 4_611_731_400_430_051,
+            session_version: self.version,
+            ice_lite: false,
+            bundle: live.map(|m| m.mid.clone()).collect(),
+            extmap_allow_mixed: true,
+            media,
+        })
+    }
+
+    /// What the server's description, offer or answer, says about the way to it and about what may be sent.
+    ///
+    /// # Errors
+    /// See [`DescribeError`].
+    pub fn learn(&self, description: &str) -> Result<(Remote, Vec<Sending>), DescribeError> {
+        let theirs = sdp::parse(description)?;
+        let live = theirs.media.iter().filter(|m| !m.is_rejected());
+        let first = live
+            .clone()
+            .find(|m| m.ice.is_some())
+            .ok_or(DescribeError::Missing("ICE credentials"))?;
+        let candidates = live.clone().flat_map(|m| &m.candidates);
+        let address = candidates.filter_map(|c| address_of(c)).next();
+        let remote = Remote {
+            address: address.ok_or(DescribeError::Missing("UDP candidate"))?,
+            ice: first
+                .ice
+                .clone()
+                .ok_or(DescribeError::Missing("ICE credentials"))?,
+            fingerprints: fingerprints_of(first),
+        };
+        if remote.fingerprints.is_empty() {
+            return Err(DescribeError::Missing("fingerprint"));
+        }
+        let mut sending = Vec::new();
+        for section in live.filter(|m| m.direction.receives()) {
+            let ours = self.sections.iter().find(|s| s.mid == section.mid);
+            let ssrc = ours.and_then(|s| s.ssrc);
+            let codec = section.codecs.iter().find(|c| usable(c));
+            let (Some(ssrc), Some(codec)) = (ssrc, codec) else {
+                continue;
+            };
+            let mut extensions = section.extensions.iter();
+            sending.push(Sending {
+                video: section.kind == MediaKind::Video,
+                ssrc,
+                payload_type: codec.pt,
+                transport_cc_id: extensions
+                    .find(|e| e.kind == Some(ExtensionKind::TransportCc))
+                    .map(|e| e.id),
+            });
+        }
+        Ok((remote, sending))
+    }
+}
+
+/// The server's m-section as we take it.
+fn accept(theirs: &MediaSection, sends: bool) -> MediaSection {
+    let mut media = theirs.clone();
+    let codecs: Vec<SdpCodec> = theirs
+        .codecs
+        .iter()
+        .filter(|c| usable(c))
+        .cloned()
+        .collect();
+    media.port_zero = codecs.is_empty() || theirs.is_rejected();
+    media.bundle_only = false;
+    media.set_codecs(codecs);
+    media.direction = SdpDirection::new(
+        sends && theirs.direction.receives(),
+        theirs.direction.sends(),
+    );
+    let kinds = [ExtensionKind::Mid, ExtensionKind::TransportCc];
+    media
+        .extensions
+        .retain(|e| e.kind.is_some_and(|kind| kinds.contains(&kind)));
+    media.rids.clear();
+    media.simulcast_send.clear();
+    media.simulcast_recv.clear();
+    media
+}
+
+fn usable(codec: &SdpCodec) -> bool {
+    matches!(codec.format.kind(), CodecKind::Opus | CodecKind::Vp8)
+}
+
+fn opus() -> SdpCodec {
+    SdpCodec {
+        pt: OPUS_PT,
+        format: CodecFormat::Opus,
+        clock_rate: 48_000,
+        channels: Some(2),
+        fmtp: Some("minptime=10;useinbandfec=1".to_owned()),
+        feedback: Feedback {
+            transport_cc: true,
+            ..Feedback::default()
+        },
+        rtx_pt: None,
+    }
+}
+
+fn vp8() -> SdpCodec {
+    SdpCodec {
+        pt: VP8_PT,
+        format: CodecFormat::Vp8,
+        clock_rate: 90_000,
+        channels: None,
+        fmtp: None,
+        feedback: Feedback {
+            nack: true,
+            nack_pli: true,
+            ccm_fir: true,
+            transport_cc: true,
+            goog_remb: false,
+        },
+        rtx_pt: Some(VP8_RTX_PT),
+    }
+}
+
+/// The address of a UDP host candidate (RFC 8839 section 5.1).
+fn address_of(candidate: &str) -> Option<SocketAddr> {
+    let fields: Vec<&str> = candidate.split(' ').collect();
+    let [_, _, transport, _, ip, port, ..] = fields.as_slice() else {
+        return None;
+    };
+    if !transport.eq_ignore_ascii_case("udp") {
+        return None;
+    }
+    Some(SocketAddr::new(ip.parse().ok()?, port.parse().ok()?))
+}
+
+fn fingerprints_of(section: &MediaSection) -> Vec<Fingerprint> {
+    let of = |f: &sdp::Fingerprint| {
+        let hash = match f.hash {
+            FingerprintHash::Sha256 => HashFunction::Sha256,
+            FingerprintHash::Sha384 => HashFunction::Sha384,
+            FingerprintHash::Sha512 => HashFunction::Sha512,
+            FingerprintHash::Sha1 | FingerprintHash::Sha224 => return None,
+        };
+        Fingerprint::from_digest(hash, &f.bytes)
+    };
+    section.fingerprints.iter().filter_map(of).collect()
+}
