@@ -169,7 +169,7 @@ mod tests {
         let mut s = snapshot(0);
         s.counters.drop_in(crate::error::DropReason::SrtpReplay);
         control.handle_shard(Time::ZERO, s);
-        let text = control.metrics();
+        let text = control.metrics(crate::metrics::ProcessUse::default());
         assert!(
             text.contains(r#"colchis_shard_drops_in_total{shard="0",reason="srtp_replay"} 1"#),
             "{text}"

@@ -9,7 +9,9 @@ use prometheus_client::registry::Registry;
 
 use crate::control::Control;
 use crate::error::DropReason;
-use crate::metrics::{ShardCounters, ShardSnapshot, SignallingCounters, TRAIN_BUCKETS};
+use crate::metrics::{
+    FORWARD_BUCKETS_US, ProcessUse, ShardCounters, ShardSnapshot, SignallingCounters, TRAIN_BUCKETS,
+};
 
 type Read<S, T> = (&'static str, &'static str, fn(&S) -> T);
 
@@ -115,11 +117,12 @@ const SIGNALLING_GAUGES: &[Read<SignallingCounters, u64>] = &[
 
 impl Control {
     /// `GET /metrics`: OpenMetrics 1.0 text.
-    pub fn metrics(&self) -> String {
+    pub fn metrics(&self, process: ProcessUse) -> String {
         let mut registry = Registry::default();
         registry.register_collector(Box::new(View {
             shards: self.shards.values().map(|(_, s)| s.clone()).collect(),
             signalling: self.signalling,
+            process,
         }));
         let mut out = String::new();
         match text::encode(&mut out, &registry) {
@@ -134,10 +137,12 @@ impl Control {
 struct View {
     shards: Vec<ShardSnapshot>,
     signalling: SignallingCounters,
+    process: ProcessUse,
 }
 
 impl Collector for View {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        self.encode_process(&mut encoder)?;
         for (name, help, read) in SHARD_COUNTERS {
             let name = format!("colchis_shard_{name}");
             let kind = ConstCounter::new(0_u64).metric_type();
@@ -149,6 +154,7 @@ impl Collector for View {
         }
         self.encode_drops(&mut encoder)?;
         self.encode_trains(&mut encoder)?;
+        self.encode_forwarding(&mut encoder)?;
         self.encode_ways(&mut encoder)?;
         self.encode_cpu(&mut encoder)?;
         for (name, help, read) in SHARD_GAUGES {
@@ -180,6 +186,47 @@ impl Collector for View {
 type ReadDrops = fn(&ShardCounters) -> &[u64; DropReason::COUNT];
 
 impl View {
+    fn encode_forwarding(
+        &self,
+        encoder: &mut DescriptorEncoder<'_>,
+    ) -> Result<(), std::fmt::Error> {
+        let mut family = encoder.encode_descriptor(
+            "colchis_shard_forward_seconds",
+            "Time datagrams were inside the process: from the read of their batch until the kernel had their copies",
+            None,
+            MetricType::Histogram,
+        )?;
+        for shard in &self.shards {
+            let forwarding = &shard.counters.forwarding;
+            let bounds = FORWARD_BUCKETS_US.iter().map(|us| *us as f64 / 1e6);
+            let mut buckets: Vec<(f64, u64)> = bounds.zip(forwarding.buckets).collect();
+            let within: u64 = forwarding.buckets.iter().sum();
+            buckets.push((f64::MAX, forwarding.count - within));
+            let labels = [("shard", shard.shard.to_string())];
+            family
+                .encode_family(&labels)?
+                .encode_histogram::<NoLabelSet>(
+                    forwarding.sum_us as f64 / 1e6,
+                    forwarding.count,
+                    &buckets,
+                    None,
+                )?;
+        }
+        Ok(())
+    }
+
+    /// By the names that dashboards know.
+    fn encode_process(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let cpu = ConstCounter::new(self.process.cpu_s);
+        let help = "CPU time of the process, that of the kernel for it included";
+        let kind = cpu.metric_type();
+        cpu.encode(encoder.encode_descriptor("process_cpu_seconds", help, None, kind)?)?;
+        let memory = ConstGauge::new(self.process.resident_bytes as i64);
+        let (name, help) = ("process_resident_memory_bytes", "Memory in RAM");
+        let kind = memory.metric_type();
+        memory.encode(encoder.encode_descriptor(name, help, None, kind)?)
+    }
+
     fn encode_ways(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         let help = "How datagrams go to the kernel and back, as configured or as measured at start";
         let kind = ConstGauge::new(0_i64).metric_type();

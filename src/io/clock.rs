@@ -42,6 +42,12 @@ impl Clock {
     }
 }
 
+/// CPU time the process has used, that of the kernel for it included.
+pub fn process_cpu() -> Duration {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec as u32)
+}
+
 /// CPU time the calling thread has used, that of the kernel for it included.
 pub fn thread_cpu() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);

@@ -24,6 +24,7 @@ use crate::io::udp::MediaSocket;
 use crate::limits::{
     FAN_OUT_MAX, READ_TURN_MAX_US, RESTARTS_MAX, RESTARTS_PERIOD_S, SHARD_EVENTS_MAX,
 };
+use crate::metrics::Sent;
 use crate::shard::{Shard, ShardConfig};
 use crate::time::{RateWindow, Time};
 use crate::transmit::TransmitQueue;
@@ -74,6 +75,8 @@ struct Driver {
     tx: TransmitQueue,
     /// Datagrams of the last batch that were not handled yet.
     unread: Range<usize>,
+    /// When that batch was read.
+    batch_at: Time,
     events: EventLink,
     /// An event the full channel gave back; goes first next time.
     held: Option<ShardEvent>,
@@ -100,6 +103,7 @@ async fn run(thread: ShardThread) {
         socket: thread.socket,
         tx: TransmitQueue::default(),
         unread: 0..0,
+        batch_at: Time::ZERO,
         events: thread.events,
         held: None,
         clock: thread.clock,
@@ -184,12 +188,14 @@ impl Driver {
         let mut more = true;
         while more && now.since(start) < READ_TURN_MAX {
             if self.unread.is_empty() {
+                self.batch_at = now;
                 more = self.fill();
             }
             self.read(now);
-            self.flush();
-            more &= self.socket.more() || !self.unread.is_empty();
+            let sent = self.flush();
             now = self.clock.now();
+            self.shard.count_sent(&sent, Some(now.since(self.batch_at)));
+            more &= self.socket.more() || !self.unread.is_empty();
         }
         self.send_events();
         self.busy += self.clock.now().since(start);
@@ -239,13 +245,13 @@ impl Driver {
             self.shard.handle_command(start, command, &mut self.tx);
             faults::trip(faults::Point::Shard);
             if self.tx.free() < FAN_OUT_MAX {
-                self.flush();
+                self.flush_own();
             }
             if self.clock.now().since(start) > COMMAND_TURN_MAX {
                 break;
             }
         }
-        self.flush();
+        self.flush_own();
         self.send_events();
         self.busy += self.clock.now().since(start);
     }
@@ -254,7 +260,7 @@ impl Driver {
     fn timer_turn(&mut self) -> Duration {
         let now = self.clock.now();
         self.shard.handle_timeout(now, &mut self.tx);
-        self.flush();
+        self.flush_own();
         self.send_events();
         let done = self.clock.now();
         self.busy += done.since(now);
@@ -278,12 +284,17 @@ impl Driver {
     }
 
     /// Sends what is committed.
-    fn flush(&mut self) {
+    fn flush(&mut self) -> Sent {
         if self.tx.is_empty() {
-            return;
+            return Sent::default();
         }
-        let sent = self.socket.send(&mut self.tx, self.clock.now());
-        self.shard.count_sent(&sent);
+        self.socket.send(&mut self.tx, self.clock.now())
+    }
+
+    /// Sends what is committed and answers no datagram.
+    fn flush_own(&mut self) {
+        let sent = self.flush();
+        self.shard.count_sent(&sent, None);
     }
 
     /// Hands events over; what the channel does not take is kept for the next turn.

@@ -6,16 +6,57 @@ use super::Crowd;
 use super::judge::Tally;
 
 /// What the server says of itself, from its metrics; differences over a stage.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct ServerUse {
     /// CPU time of all shards, s.
     pub cpu_s: f64,
+    /// CPU time of the process, s.
+    pub process_cpu_s: f64,
+    /// Memory in RAM at the end of the stage.
+    pub resident_bytes: u64,
+    /// RTP packets forwarded.
+    pub forwarded: u64,
+    /// Longest time inside the process of half of the copies, of 99 in 100, µs (bounds of a histogram).
+    pub forward_us: [u64; 2],
     /// Datagrams sent.
     pub datagrams: u64,
     /// Ways through the kernel they took.
     pub trains: u64,
     /// Busiest shard at the end of the stage, 0.0 to 1.0.
     pub busy: f64,
+    /// Buckets of the time inside the process: most µs, copies that took no longer.
+    #[serde(skip)]
+    pub forward_buckets: Vec<(u64, u64)>,
+}
+
+impl ServerUse {
+    /// What was used since `earlier`.
+    pub fn since(self, earlier: &ServerUse) -> ServerUse {
+        let old = earlier.forward_buckets.iter();
+        let buckets: Vec<(u64, u64)> = self
+            .forward_buckets
+            .iter()
+            .zip(old)
+            .map(|((us, new), (_, old))| (*us, new.saturating_sub(*old)))
+            .collect();
+        let all = buckets.last().map_or(0, |(_, count)| *count);
+        let within = |share: f64| {
+            let wanted = (all as f64 * share) as u64;
+            let bucket = buckets.iter().find(|(_, count)| *count >= wanted);
+            bucket.map_or(0, |(us, _)| *us)
+        };
+        ServerUse {
+            cpu_s: self.cpu_s - earlier.cpu_s,
+            process_cpu_s: self.process_cpu_s - earlier.process_cpu_s,
+            forwarded: self.forwarded.saturating_sub(earlier.forwarded),
+            datagrams: self.datagrams.saturating_sub(earlier.datagrams),
+            trains: self.trains.saturating_sub(earlier.trains),
+            forward_us: [within(0.5), within(0.99)],
+            resident_bytes: self.resident_bytes,
+            busy: self.busy,
+            forward_buckets: buckets,
+        }
+    }
 }
 
 /// One stage at one pace.
@@ -49,10 +90,10 @@ impl Stage {
         self.tally.received as f64 / self.seconds.max(0.001)
     }
 
-    /// Copies the server forwarded per second of its shards' CPU time.
+    /// Copies the server forwarded per second of CPU time of its process.
     pub fn per_cpu_s(&self) -> Option<f64> {
-        let server = self.server?;
-        (server.cpu_s > 0.0).then(|| server.datagrams as f64 / server.cpu_s)
+        let server = self.server.as_ref()?;
+        (server.process_cpu_s > 0.0).then(|| server.forwarded as f64 / server.process_cpu_s)
     }
 }
 
@@ -109,7 +150,7 @@ impl Report {
 
 fn row(stage: &Stage) -> [String; HEADINGS.len()] {
     let [p50, p99, _] = stage.latency_us.map(|us| us as f64 / 1000.0);
-    let server = stage.server.filter(|s| s.trains > 0);
+    let server = stage.server.as_ref().filter(|s| s.trains > 0);
     [
         format!("{:.2}", stage.pace),
         format!("{:.0}", stage.sent as f64 / stage.seconds.max(0.001)),
@@ -148,10 +189,15 @@ pub(crate) mod tests {
             latency_us: [120, 800, 1500],
             generator_cpu_s: 0.5,
             server: Some(ServerUse {
-                cpu_s: 0.05,
+                cpu_s: 0.04,
+                process_cpu_s: 0.05,
+                forwarded: 32_000,
+                resident_bytes: 1 << 25,
+                forward_us: [50, 200],
                 datagrams: 32_000,
                 trains: 8000,
                 busy: 0.4,
+                forward_buckets: Vec::new(),
             }),
         };
         Report {

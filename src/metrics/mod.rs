@@ -43,6 +43,32 @@ impl Sent {
     }
 }
 
+/// Longest time of each bucket of [`Forwarding`], µs; what takes longer is in none.
+pub const FORWARD_BUCKETS_US: [u64; 10] = [25, 50, 100, 200, 400, 700, 1_000, 2_000, 5_000, 20_000];
+
+/// How long datagrams were inside the process: from the read of their batch until the kernel had their copies.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Forwarding {
+    /// Copies by the time they took (see [`FORWARD_BUCKETS_US`]).
+    pub buckets: [u64; FORWARD_BUCKETS_US.len()],
+    /// Copies in all.
+    pub count: u64,
+    /// Sum of their times, µs.
+    pub sum_us: u64,
+}
+
+impl Forwarding {
+    /// `copies` have taken `us`.
+    pub fn count(&mut self, copies: u64, us: u64) {
+        self.count += copies;
+        self.sum_us += copies * us;
+        let bucket = FORWARD_BUCKETS_US.iter().position(|most| us <= *most);
+        if let Some(count) = bucket.and_then(|at| self.buckets.get_mut(at)) {
+            *count += copies;
+        }
+    }
+}
+
 /// Counters of one shard, all since its start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ShardCounters {
@@ -52,6 +78,8 @@ pub struct ShardCounters {
     pub bytes_in: u64,
     /// What was written to the socket.
     pub sent: Sent,
+    /// How long that took.
+    pub forwarding: Forwarding,
     /// RTP packets received that were used (forwarded to at least one subscriber, or kept for retransmission).
     pub packets_used: u64,
     /// Datagrams that ended here by purpose: STUN, DTLS, RTCP.
@@ -86,6 +114,7 @@ impl Default for ShardCounters {
             datagrams_in: 0,
             bytes_in: 0,
             sent: Sent::default(),
+            forwarding: Forwarding::default(),
             packets_used: 0,
             consumed: 0,
             packets_forwarded: 0,
@@ -143,6 +172,15 @@ pub struct ShardSnapshot {
     pub cpu_s: f64,
     /// How its datagrams go (`media.udp`).
     pub udp: &'static str,
+}
+
+/// What the process has used.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct ProcessUse {
+    /// CPU time since its start, that of the kernel for it included, s.
+    pub cpu_s: f64,
+    /// Memory that is in RAM.
+    pub resident_bytes: u64,
 }
 
 /// Counters of the signalling core since its start, and sizes now.

@@ -494,9 +494,13 @@ impl Shard {
         &self.counters
     }
 
-    /// Adds what came of sending a batch.
-    pub fn count_sent(&mut self, sent: &Sent) {
+    /// Adds what came of sending a batch; `took` is the time since the datagrams it answers were read.
+    pub fn count_sent(&mut self, sent: &Sent, took: Option<Duration>) {
         self.counters.sent.add(sent);
+        if let Some(took) = took {
+            let us = took.as_micros() as u64;
+            self.counters.forwarding.count(sent.datagrams, us);
+        }
     }
 
     /// Rooms by id, for tests and the simulation's invariants.

@@ -10,6 +10,8 @@ use axum::{Json, Router};
 
 use super::plane::Plane;
 use crate::control::ShardView;
+use crate::io::clock;
+use crate::metrics::ProcessUse;
 
 pub(super) fn router(plane: Arc<Plane>) -> Router {
     Router::new()
@@ -37,10 +39,20 @@ pub(super) async fn readyz(State(plane): State<Arc<Plane>>) -> impl IntoResponse
     }
 }
 
+/// CPU time and memory of the process. Zero where /proc does not say.
+fn process_use() -> ProcessUse {
+    let pages = std::fs::read_to_string("/proc/self/statm").ok();
+    let pages = pages.and_then(|text| text.split(' ').nth(1)?.parse::<u64>().ok());
+    ProcessUse {
+        cpu_s: clock::process_cpu().as_secs_f64(),
+        resident_bytes: pages.unwrap_or(0) * rustix::param::page_size() as u64,
+    }
+}
+
 /// Counters, OpenMetrics.
 #[utoipa::path(get, path = "/metrics", tag = "server", security(()), responses((status = 200, body = String)))]
 pub(super) async fn metrics(State(plane): State<Arc<Plane>>) -> impl IntoResponse {
-    let text = plane.health.read().await.metrics();
+    let text = plane.health.read().await.metrics(process_use());
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(header::CONTENT_TYPE, kind)], text)
 }

@@ -1,5 +1,6 @@
 //! How a load speaks with a server: rooms, joins, and what the server says of itself.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -185,17 +186,35 @@ impl Adapter for Colchis {
 
 /// What counts here of the server's metrics.
 fn read_metrics(text: &str) -> ServerUse {
+    let lines = || text.lines().filter_map(|line| line.rsplit_once(' '));
+    // Names come with or without labels.
     let values = |name: &'static str| {
-        text.lines().filter_map(move |line| {
-            let rest = line.strip_prefix(name)?;
-            rest.starts_with('{')
-                .then(|| rest.rsplit_once(' ')?.1.parse::<f64>().ok())?
+        lines().filter_map(move |(key, value)| {
+            let rest = key.strip_prefix(name)?;
+            (rest.is_empty() || rest.starts_with('{')).then(|| value.parse::<f64>().ok())?
         })
     };
+    let sum = |name| values(name).sum::<f64>();
+    let mut buckets = BTreeMap::new();
+    for (key, value) in lines() {
+        let bound = key.strip_prefix("colchis_shard_forward_seconds_bucket{le=\"");
+        let Some((bound, _)) = bound.and_then(|rest| rest.split_once('"')) else {
+            continue;
+        };
+        let us = bound
+            .parse::<f64>()
+            .map_or(u64::MAX, |s| (s * 1e6).round() as u64);
+        *buckets.entry(us).or_insert(0) += value.parse::<u64>().unwrap_or(0);
+    }
     ServerUse {
-        cpu_s: values("colchis_shard_cpu_seconds_total").sum(),
-        datagrams: values("colchis_shard_train_datagrams_sum").sum::<f64>() as u64,
-        trains: values("colchis_shard_train_datagrams_count").sum::<f64>() as u64,
+        cpu_s: sum("colchis_shard_cpu_seconds_total"),
+        process_cpu_s: sum("process_cpu_seconds_total"),
+        resident_bytes: sum("process_resident_memory_bytes") as u64,
+        forwarded: sum("colchis_shard_packets_forwarded_total") as u64,
+        datagrams: sum("colchis_shard_train_datagrams_sum") as u64,
+        trains: sum("colchis_shard_train_datagrams_count") as u64,
         busy: values("colchis_shard_busy_ratio").fold(0.0, f64::max),
+        forward_us: [0; 2],
+        forward_buckets: buckets.into_iter().collect(),
     }
 }

@@ -18,7 +18,7 @@ use crate::io::clock::Clock;
 use crate::io::identity;
 use crate::load::client::Shared;
 use crate::load::describe::Describer;
-use crate::load::report::{Report, ServerUse, Stage};
+use crate::load::report::{Report, Stage};
 use crate::load::{Seat, html};
 use crate::transport::dtls::{DimplProvider, DtlsIdentity, DtlsSettings};
 use crate::wire::sdp::IceParams;
@@ -316,12 +316,7 @@ impl Load<'_> {
         }
         let (after, seconds) = (self.news().await?, start.elapsed().as_secs_f64());
         let used = match (server, self.adapter.server_use().await) {
-            (Some(before), Some(after)) => Some(ServerUse {
-                cpu_s: after.cpu_s - before.cpu_s,
-                datagrams: after.datagrams.saturating_sub(before.datagrams),
-                trains: after.trains.saturating_sub(before.trains),
-                busy: after.busy,
-            }),
+            (Some(before), Some(after)) => Some(after.since(&before)),
             _ => None,
         };
         Ok(Stage {

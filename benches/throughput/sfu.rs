@@ -1,0 +1,73 @@
+//! One load on one shard: the server on core 0 of its namespace, `colchis load` on core 1 of the other.
+
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::net;
+
+const COLCHIS: &str = env!("CARGO_BIN_EXE_colchis");
+const KEY: &str = "only-for-the-bench-0123456789abcdef";
+
+/// A server that ends when dropped.
+struct Server(Child);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = Command::new("kill")
+            .args(["-TERM", &self.0.id().to_string()])
+            .status();
+        let _ = self.0.wait();
+    }
+}
+
+impl Server {
+    fn start(more: &str) -> Server {
+        let config = std::env::temp_dir().join("colchis-throughput.toml");
+        let (ip, control) = (net::SERVER, 1);
+        let text = format!(
+            "[public]\nlisten = \"{ip}:8080\"\n[private]\nlisten = \"{ip}:8081\"\napi_key = \"{KEY}\"\n\
+             [cores]\nsignalling = 1\ncontrol = {control}\nshards = \"0\"\n\
+             [media]\nbind = \"{ip}\"\n{more}\n[log]\nlevel = \"warn\"\n"
+        );
+        std::fs::write(&config, text).expect("a file in the temporary directory");
+        let child = Command::new("ip")
+            .args([
+                "netns",
+                "exec",
+                net::SERVER_NS,
+                COLCHIS,
+                "serve",
+                "--config",
+            ])
+            .arg(&config)
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("the server starts");
+        let server = Server(child);
+        std::thread::sleep(Duration::from_secs(1));
+        server
+    }
+}
+
+/// One run of `colchis load` with `args`; its stages.
+pub fn measure(more: &str, args: &[String]) -> Result<Value, String> {
+    let _server = Server::start(more);
+    let json = std::env::temp_dir().join("colchis-throughput.json");
+    let _ = std::fs::remove_file(&json);
+    let out = net::command(net::CLIENTS_NS, 1, COLCHIS)
+        .args(["load", "--server", &format!("ws://{}:8080/ws", net::SERVER)])
+        .args(["--control", &format!("http://{}:8081", net::SERVER)])
+        .args(["--key", KEY, "--bind", net::CLIENTS, "--max-loss", "100"])
+        .args(["--max-p99-ms", "60000", "--json"])
+        .arg(&json)
+        .args(args)
+        .output()
+        .map_err(|e| e.to_string())?;
+    if !out.status.success() {
+        return Err(String::from_utf8_lossy(&out.stderr).into_owned());
+    }
+    let text = std::fs::read_to_string(&json).map_err(|e| e.to_string())?;
+    serde_json::from_str(&text).map_err(|e| e.to_string())
+}
