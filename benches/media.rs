@@ -137,6 +137,7 @@ impl Room {
         let stamp = Stamp {
             now,
             transport_sequence: Some(self.next as u16),
+            padding: false,
         };
         for (down, outbound) in &mut self.downs {
             each(down, outbound, &received, &stamp, &mut self.slot);

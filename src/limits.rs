@@ -24,6 +24,8 @@ pub const TRANSMIT_SLOTS: usize = 2048;
 pub const TRAIN_DATAGRAMS_MAX: usize = 64;
 /// Bytes of a train (an IPv4 datagram carries 65,507). More: the next train.
 pub const TRAIN_BYTES_MAX: usize = 65_000;
+/// Bytes of padding that make packets of a frame equally long. More would cost more than it saves: the train is cut.
+pub const PAD_BYTES_MAX: u8 = 2;
 /// Destinations remembered for refusing trains. More: the oldest is forgotten, and tried with a train again.
 pub const TRAIN_REFUSALS_MAX: usize = 64;
 /// A destination that has refused a train gets single datagrams for this long, s.

@@ -19,6 +19,8 @@ pub struct Media {
     pub socket_buffer_bytes: usize,
     /// How datagrams go to the kernel and back: `auto`, or one of [`UdpWay`].
     pub udp: UdpChoice,
+    /// Packets of a frame that differ by a byte or two are padded to one length, so that they leave as one train.
+    pub equalize: bool,
     /// Codecs rooms may use, most preferred first: `opus`, `VP8`, `VP9`, `H264`, `AV1`.
     pub codecs: Vec<Codec>,
 }
@@ -31,6 +33,7 @@ impl Default for Media {
             advertise: Vec::new(),
             socket_buffer_bytes: 4 * 1024 * 1024,
             udp: UdpChoice::Auto,
+            equalize: true,
             codecs: vec![Codec::Opus, Codec::Vp8, Codec::Vp9, Codec::H264, Codec::Av1],
         }
     }

@@ -320,12 +320,14 @@ fn start_shards(
             source,
         })?;
         links.push(link);
+        let socket_trains = socket.way() == UdpWay::Trains;
         let thread = ShardThread {
             config: shard_config(index, start, &socket)?,
             socket,
             inbox,
             events: start.events.clone(),
             clock: start.clock,
+            equalize: start.config.media.equalize && socket_trains,
             rng: ChaCha20Rng::from_os_rng(),
         };
         shards.push(shard::spawn(thread, *core)?);

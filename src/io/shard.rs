@@ -20,7 +20,7 @@ use crate::faults;
 use crate::io::channel::{CommandInbox, EventLink, MovableInbox, SendError};
 use crate::io::clock::{self, Clock};
 use crate::io::executor::{self, ExecutorError};
-use crate::io::udp::MediaSocket;
+use crate::io::udp::{MediaSocket, equal};
 use crate::limits::{
     FAN_OUT_MAX, READ_TURN_MAX_US, RESTARTS_MAX, RESTARTS_PERIOD_S, SHARD_EVENTS_MAX,
 };
@@ -58,6 +58,8 @@ pub struct ShardThread {
     pub events: EventLink,
     /// The clock all cores share.
     pub clock: Clock,
+    /// Packets of a frame are padded to one length.
+    pub equalize: bool,
     /// All its randomness.
     pub rng: ChaCha20Rng,
 }
@@ -75,6 +77,10 @@ struct Driver {
     tx: TransmitQueue,
     /// Datagrams of the last batch that were not handled yet.
     unread: Range<usize>,
+    /// Padding of each datagram of the batch; none, if packets are not equalized.
+    pads: Vec<u8>,
+    sizes: Vec<equal::Size>,
+    equalize: bool,
     /// When that batch was read.
     batch_at: Time,
     events: EventLink,
@@ -103,6 +109,9 @@ async fn run(thread: ShardThread) {
         socket: thread.socket,
         tx: TransmitQueue::default(),
         unread: 0..0,
+        pads: Vec::new(),
+        sizes: Vec::new(),
+        equalize: thread.equalize,
         batch_at: Time::ZERO,
         events: thread.events,
         held: None,
@@ -207,6 +216,9 @@ impl Driver {
         match self.socket.recv() {
             Ok(count) => {
                 self.unread = 0..count;
+                if self.equalize {
+                    self.equalize(count);
+                }
                 count > 0
             }
             Err(error) => {
@@ -214,6 +226,17 @@ impl Driver {
                 false
             }
         }
+    }
+
+    /// Plans the padding of the batch.
+    fn equalize(&mut self, count: usize) {
+        self.sizes.clear();
+        for index in 0..count {
+            let datagram = self.socket.datagram(index);
+            let bytes = datagram.and_then(|d| d.bytes);
+            self.sizes.push(bytes.and_then(|b| equal::size_of(b)));
+        }
+        equal::plan(&self.sizes, &mut self.pads);
     }
 
     /// Handles datagrams of the batch until it is through or a flush is due.
@@ -224,8 +247,9 @@ impl Driver {
             };
             match datagram.bytes {
                 Some(bytes) => {
+                    let pad = self.pads.get(index).copied().unwrap_or(0);
                     self.shard
-                        .handle_datagram(now, datagram.from, bytes, &mut self.tx);
+                        .handle_padded(now, datagram.from, bytes, pad, &mut self.tx);
                 }
                 None => self.shard.handle_truncated(),
             }

@@ -72,6 +72,8 @@ pub struct Stamp {
     pub now: Time,
     /// Transport-wide sequence number, if the transport counts.
     pub transport_sequence: Option<u16>,
+    /// The payload ends with padding (RFC 3550 section 5.1).
+    pub padding: bool,
 }
 
 /// Lengths of a packet written into a slot; SRTP wants the header's.
@@ -382,7 +384,7 @@ impl DownTrack {
         let orientation = [packet.video_orientation.unwrap_or(0)];
         let mut header = HeaderWriter::new(HeaderFields {
             marker: rewrite.marker,
-            padding: false,
+            padding: stamp.padding,
             payload_type: rewrite.payload_type,
             sequence: rewrite.sequence,
             timestamp: rewrite.timestamp,

@@ -377,6 +377,19 @@ impl Shard {
         datagram: &mut [u8],
         tx: &mut TransmitQueue,
     ) {
+        self.handle_padded(now, from, datagram, 0, tx);
+    }
+
+    /// The same; copies of video get `pad` bytes of padding (RFC 3550 section 5.1), so that they are as long as those of the
+    /// next packet and leave with them.
+    pub fn handle_padded(
+        &mut self,
+        now: Time,
+        from: SocketAddr,
+        datagram: &mut [u8],
+        pad: u8,
+        tx: &mut TransmitQueue,
+    ) {
         self.counters.datagrams_in += 1;
         self.counters.bytes_in += datagram.len() as u64;
         let mut turn = Turn {
@@ -386,7 +399,7 @@ impl Shard {
         };
         let machine = &mut self.machine;
         let done = catch_unwind(AssertUnwindSafe(|| {
-            machine.handle_datagram(from, datagram, &mut turn)
+            machine.handle_datagram(from, datagram, pad, &mut turn)
         }));
         match done {
             Ok(Ok(true)) => self.counters.packets_used += 1,

@@ -72,6 +72,8 @@ pub struct Tally {
     pub sent: u64,
     /// Media packets received, first copies.
     pub received: u64,
+    /// Packets received with padding.
+    pub padded: u64,
     /// RTX packets received.
     pub rtx: u64,
     /// Packets asked again of us.

@@ -74,6 +74,7 @@ impl FakeClient {
             true => split_rtx(payload).ok_or("RTX without an original")?,
             false => (header.sequence, payload),
         };
+        self.tally.padded += u64::from(header.padding);
         self.tally.rtx += u64::from(known.rtx);
         self.play(now, &known, sequence, header.timestamp, payload)
     }

@@ -106,4 +106,6 @@ fn every_seed_keeps_the_invariants() {
         sum(|o| o.received) > seeds * 500,
         "the simulation carries media"
     );
+    // Padded copies are played like any other: the clients compare every byte.
+    assert!(sum(|o| o.padded) > seeds * 50, "some copies are padded");
 }

@@ -34,6 +34,8 @@ pub struct Outcome {
     pub received: u64,
     /// Media packets that came by retransmission.
     pub recovered: u64,
+    /// Packets that came with padding.
+    pub padded: u64,
     /// Handshakes finished.
     pub handshakes: u64,
     /// Datagrams dropped.
@@ -326,6 +328,7 @@ fn outcome(world: &World) -> Outcome {
         datagrams_in: counters.datagrams_in,
         received: tallies.clone().map(|t| t.received).sum(),
         recovered: tallies.clone().map(|t| t.rtx).sum(),
+        padded: tallies.clone().map(|t| t.padded).sum(),
         handshakes: tallies.map(|t| t.handshakes).sum(),
         drops: counters.drops_in.iter().sum(),
     }

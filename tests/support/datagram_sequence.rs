@@ -88,7 +88,7 @@ impl Bench {
             tx: &mut self.tx,
             counters: &mut self.counters,
         };
-        self.machine.handle_datagram(from, datagram, &mut turn)
+        self.machine.handle_datagram(from, datagram, 0, &mut turn)
     }
 
     /// An authenticated check of a client; the answer is left in `tx`.

@@ -6,6 +6,7 @@
 //! No call blocks (MSG_DONTWAIT); readiness comes from the executor ([`crate::io::shard`]).
 
 mod address;
+pub mod equal;
 mod plain;
 pub mod probe;
 mod receive;

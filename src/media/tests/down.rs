@@ -336,6 +336,7 @@ fn a_packet_that_would_not_fit_a_datagram_is_refused() {
     let stamp = Stamp {
         now: ms(0),
         transport_sequence: None,
+        padding: false,
     };
     for slot in [0usize, 11, 12, 40, DATAGRAM_BYTES_MAX] {
         assert_eq!(

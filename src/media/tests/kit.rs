@@ -222,6 +222,7 @@ pub fn write(down: &DownTrack, rewrite: &Rewrite, packet: &Taken) -> Got {
     let stamp = Stamp {
         now: packet.fields.arrival,
         transport_sequence: Some(0x1234),
+        padding: false,
     };
     let mut slot = vec![0xee; 1500];
     let written = down

@@ -150,6 +150,7 @@ impl Machine {
                         let stamp = Stamp {
                             now: turn.now,
                             transport_sequence: link.next_transport_sequence(turn.now),
+                            padding: false,
                         };
                         let written = down.track.write_packet(
                             &rewrite,

@@ -21,7 +21,8 @@ use rand_core::RngCore;
 use crate::error::DropReason;
 use crate::id::{DownTrackKey, MemberId, RoomId, TransportKey, UpTrackKey};
 use crate::limits::{
-    DOWN_TRACKS_MAX, DTLS_DATAGRAM_BYTES_MAX, NACK_PER_PACKET_MAX, TRANSPORTS_MAX, UP_TRACKS_MAX,
+    DATAGRAM_BYTES_MAX, DOWN_TRACKS_MAX, DTLS_DATAGRAM_BYTES_MAX, NACK_PER_PACKET_MAX,
+    TRANSPORTS_MAX, UP_TRACKS_MAX,
 };
 use crate::media::{DownTrack, DownTrackStats, PublisherClock, UpTrack, UpTrackStats};
 use crate::metrics::ShardCounters;
@@ -127,6 +128,8 @@ pub struct Machine {
     tick_at: usize,
     /// NACK list under construction, so that no packet allocates.
     nack_scratch: Vec<u16>,
+    /// Payload of the packet that is being forwarded.
+    payload: Box<[u8]>,
 }
 
 impl Machine {
@@ -161,6 +164,7 @@ impl Machine {
             notices: VecDeque::new(),
             tick_at: 0,
             nack_scratch: Vec::with_capacity(NACK_PER_PACKET_MAX),
+            payload: vec![0; DATAGRAM_BYTES_MAX].into_boxed_slice(),
         }
     }
 
@@ -225,6 +229,7 @@ impl Machine {
         &mut self,
         from: SocketAddr,
         datagram: &mut [u8],
+        pad: u8,
         turn: &mut Turn<'_>,
     ) -> Result<bool, DropReason> {
         if datagram.is_empty() || datagram.len() > DTLS_DATAGRAM_BYTES_MAX {
@@ -237,7 +242,9 @@ impl Machine {
         let known = self.by_address.get(&from).copied();
         let key = known.ok_or(DropReason::UnknownSource)?;
         match protocol {
-            Protocol::Rtp => self.receive_rtp(key, from, datagram, turn).map(|()| true),
+            Protocol::Rtp => self
+                .receive_rtp(key, from, datagram, pad, turn)
+                .map(|()| true),
             Protocol::Rtcp => self.receive_rtcp(key, from, datagram, turn).map(|()| false),
             Protocol::Dtls => self.receive_dtls(key, from, datagram, turn).map(|()| false),
             Protocol::Stun => Ok(false),

@@ -7,13 +7,17 @@ use std::net::SocketAddr;
 use crate::error::DropReason;
 use crate::faults;
 use crate::id::{TransportKey, UpTrackKey};
-use crate::limits::DATAGRAM_BYTES_MAX;
+use crate::limits::{DATAGRAM_BYTES_MAX, SRTP_TAG_BYTES_MAX};
 use crate::media::{Received, Stamp};
-use crate::room::machine::{Machine, Turn};
+use crate::room::machine::{DownEntry, Link, Machine, Turn};
+use crate::time::Time;
 use crate::wire::rtp::{Extensions, RtpHeader};
 
+/// Longest payload that is padded: there must be room for any header.
+const PADDED_BYTES_MAX: usize = DATAGRAM_BYTES_MAX - 200;
+
 impl Machine {
-    /// Takes one SRTP packet of `key` in and forwards it to all who subscribe.
+    /// Takes one SRTP packet of `key` in and forwards it to all who subscribe, with `pad` bytes of padding.
     ///
     /// # Errors
     /// Why it went no further.
@@ -22,6 +26,7 @@ impl Machine {
         key: TransportKey,
         from: SocketAddr,
         datagram: &mut [u8],
+        pad: u8,
         turn: &mut Turn<'_>,
     ) -> Result<(), DropReason> {
         let link = self.transports.get_mut(key);
@@ -45,9 +50,28 @@ impl Machine {
             .get_mut(up_key)
             .ok_or(DropReason::RtpUnknownTrack)?;
         let received = up.track.handle_rtp(turn.now, packet, &header, &extensions);
-        let forwarded = received.and_then(|received| self.fan_out(up_key, &received, turn));
+        let forwarded = received.and_then(|received| self.fan_out(up_key, &received, pad, turn));
         self.answer_publisher(key, up_key, turn);
         forwarded
+    }
+
+    /// The payload where it may be changed, padded if that leaves it a datagram; its length, and whether it is padded.
+    fn lay_out(&mut self, received: &Received<'_>, pad: u8) -> (usize, bool) {
+        let len = received.payload.len();
+        let padded = len + usize::from(pad);
+        // RFC 3550 section 5.1: the last byte counts them.
+        let fits = pad > 0 && padded <= PADDED_BYTES_MAX && received.fields.codec.kind().is_video();
+        let total = if fits { padded } else { len };
+        let Some(room) = self.payload.get_mut(..total) else {
+            return (0, false);
+        };
+        let (media, padding) = room.split_at_mut(len);
+        media.copy_from_slice(received.payload);
+        padding.fill(0);
+        if let Some(last) = padding.last_mut() {
+            *last = pad;
+        }
+        (total, fits)
     }
 
     /// One copy for each subscriber, rewritten and sealed into its slot.
@@ -55,8 +79,10 @@ impl Machine {
         &mut self,
         up_key: UpTrackKey,
         received: &Received<'_>,
+        pad: u8,
         turn: &mut Turn<'_>,
     ) -> Result<(), DropReason> {
+        let (len, padding) = self.lay_out(received, pad);
         let up = self
             .ups
             .get_mut(up_key)
@@ -64,6 +90,7 @@ impl Machine {
         if up.fan_out.is_empty() {
             return Err(DropReason::NoSubscriber);
         }
+        let payload = self.payload.get_mut(..len).ok_or(DropReason::Oversize)?;
         let mut wants_key_frame = false;
         for down_key in &up.fan_out {
             let Some(down) = self.downs.get_mut(*down_key) else {
@@ -81,23 +108,7 @@ impl Machine {
                 turn.counters.drop_out(DropReason::TransmitFull);
                 continue;
             };
-            let sent = down.track.forward(&received.fields).and_then(|rewrite| {
-                let stamp = Stamp {
-                    now: turn.now,
-                    transport_sequence: link.next_transport_sequence(turn.now),
-                };
-                let written = down.track.write_packet(
-                    &rewrite,
-                    &received.fields,
-                    received.descriptor,
-                    received.payload,
-                    &stamp,
-                    slot,
-                )?;
-                link.transport
-                    .seal_rtp(slot, written.header_len, written.len)
-            });
-            match sent {
+            match copy(down, link, received, payload, padding, turn.now, slot) {
                 Ok(len) => {
                     turn.tx.commit(to, len);
                     turn.counters.packets_forwarded += 1;
@@ -113,4 +124,34 @@ impl Machine {
         }
         Ok(())
     }
+}
+
+/// Decides how the packet looks to one subscriber and seals it into `slot`: one pass over the payload, whose few bytes that
+/// differ between subscribers are set anew for each.
+#[inline]
+fn copy(
+    down: &mut DownEntry,
+    link: &mut Link,
+    received: &Received<'_>,
+    payload: &mut [u8],
+    padding: bool,
+    now: Time,
+    slot: &mut [u8],
+) -> Result<usize, DropReason> {
+    let rewrite = down.track.forward(&received.fields)?;
+    let stamp = Stamp {
+        now,
+        transport_sequence: link.next_transport_sequence(now),
+        padding,
+    };
+    let (fields, descriptor) = (&received.fields, received.descriptor);
+    let header_len = down
+        .track
+        .write_header(&rewrite, fields, descriptor, &stamp, slot)
+        .ok_or(DropReason::Oversize)?;
+    if header_len + payload.len() > DATAGRAM_BYTES_MAX - SRTP_TAG_BYTES_MAX {
+        return Err(DropReason::Oversize);
+    }
+    rewrite.patch.apply(payload);
+    link.transport.seal_rtp_from(slot, header_len, payload)
 }
