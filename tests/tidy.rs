@@ -26,6 +26,7 @@ const RANKS: &[(&str, u8)] = &[
     ("shard", 4),
     ("signalling", 4),
     ("control", 4),
+    ("tune", 5),
     ("io", 9),
 ];
 
