@@ -4,10 +4,17 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::limits::TUNE_STATE_BYTES_MAX;
 use crate::tune::State;
 use crate::tune::before::STATE_VERSION;
+
+/// Another `tune` may be about to end; and a child that is just being started holds its parent's lock for a moment.
+const LOCK_PATIENCE: Duration = Duration::from_secs(1);
+/// How often the lock is tried.
+const LOCK_LOOK: Duration = Duration::from_millis(10);
 
 /// Why the state file cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -75,10 +82,16 @@ impl Store {
             .create(&folder)
             .map_err(fault)?;
         let lock = File::open(&folder).map_err(fault)?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(fs::TryLockError::WouldBlock) => return Err(StoreError::Busy { path: folder }),
-            Err(fs::TryLockError::Error(cause)) => return Err(fault(cause)),
+        let deadline = Instant::now() + LOCK_PATIENCE;
+        loop {
+            match lock.try_lock() {
+                Ok(()) => break,
+                Err(fs::TryLockError::WouldBlock) if Instant::now() < deadline => {
+                    thread::sleep(LOCK_LOOK);
+                }
+                Err(fs::TryLockError::WouldBlock) => return Err(StoreError::Busy { path: folder }),
+                Err(fs::TryLockError::Error(cause)) => return Err(fault(cause)),
+            }
         }
         Ok(Self {
             path: path.to_owned(),

@@ -456,6 +456,18 @@ fn without_a_state_nothing_is_changed() {
 }
 
 #[test]
+fn two_at_a_time_are_refused() {
+    let mut fake = Fake::new("busy");
+    let files = fake.files();
+    let held = Store::open(&fake.state()).unwrap();
+    let error = fake.try_run(&["--apply"]).unwrap_err().to_string();
+    assert!(error.contains("another `colchis tune`"), "{error}");
+    assert_eq!(fake.files(), files);
+    drop(held);
+    assert!(fake.run(&["--apply"]).0);
+}
+
+#[test]
 fn only_root_changes_a_host() {
     let fake = Fake::empty("root");
     for (words, ok) in [
