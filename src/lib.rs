@@ -2,9 +2,9 @@
 //!
 //! Layers (a module may use itself and lower ranks only; `tests/tidy.rs` holds this):
 //! 0 [`id`] [`limits`] [`error`] [`time`] [`transmit`] [`faults`] · 1 [`wire`] [`bus`] [`config`] [`metrics`] ·
-//! 2 [`transport`] [`media`] · 3 [`room`] · 4 [`shard`] [`signalling`] [`control`] · 5 [`load`] ·
+//! 2 [`transport`] [`media`] · 3 [`room`] · 4 [`shard`] [`signalling`] [`control`] · 5 [`load`] [`tune`] ·
 //! 9 [`io`].
-//! Ranks 0–4 do no IO, read no clock and draw no randomness of their own; see `docs/architecture.md`.
+//! Ranks 0–5 do no IO, read no clock and draw no randomness of their own; see `docs/architecture.md`.
 
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
@@ -48,4 +48,5 @@ pub mod signalling;
 pub mod time;
 pub mod transmit;
 pub mod transport;
+pub mod tune;
 pub mod wire;

@@ -271,6 +271,30 @@ pub const SIGNALLING_REQUESTS_MAX: usize = 4096;
 /// Reports to the control thread. Full: a report is lost, the next one says more.
 pub const CONTROL_REPORTS_MAX: usize = 1024;
 
+// --- colchis tune ---------------------------------------------------------------------------
+
+/// Bytes of one file that `tune` reads (/proc/interrupts of a host with hundreds of cores has 1 MiB). More: not available.
+pub const TUNE_FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// Bytes of the state file of `tune`. More: it is refused.
+pub const TUNE_STATE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// Bytes kept of what a tool prints. More: the rest is lost.
+pub const TUNE_TOOL_OUTPUT_BYTES_MAX: u64 = 1024 * 1024;
+/// A tool (`ethtool`) that runs longer is ended, ms, and what it was to do has failed. Some cards need seconds for new
+/// ring sizes.
+pub const TUNE_TOOL_MS: u64 = 20_000;
+/// Entries of one directory that `tune` looks at: network cards, queues, interrupts, processes. More: passed over.
+pub const TUNE_DIR_ENTRIES_MAX: usize = 65_536;
+/// Network cards that `tune` knows. More: passed over.
+pub const TUNE_NICS_MAX: usize = 256;
+/// Queues of one network card and direction. More: passed over.
+pub const TUNE_QUEUES_MAX: usize = 1024;
+/// Highest core number in a list or mask of the kernel. Higher: passed over.
+pub const TUNE_CORE_MAX: usize = 4095;
+/// Idle states of one core. More: passed over.
+pub const TUNE_IDLE_STATES_MAX: usize = 32;
+/// Changes that one state file remembers. More: the change is not made, and told as failed.
+pub const TUNE_CHANGES_MAX: usize = 65_536;
+
 const _: () = {
     assert!(TRANSMIT_SLOTS >= FAN_OUT_MAX + RECV_BATCH);
     assert!(FAN_OUT_MAX >= MEMBERS_PER_ROOM_MAX);

@@ -22,10 +22,11 @@ const RANKS: &[(&str, u8)] = &[
     ("transport", 2),
     ("media", 2),
     ("room", 3),
-    ("load", 5),
     ("shard", 4),
     ("signalling", 4),
     ("control", 4),
+    ("load", 5),
+    ("tune", 5),
     ("io", 9),
 ];
 

@@ -10,6 +10,7 @@ use crate::bus::spec::P2pPolicy;
 use crate::io::launch::{DevOptions, Launch};
 use crate::io::load::{self, LoadArgs};
 use crate::io::runtime;
+use crate::io::tune::{self, TuneArgs};
 
 /// Exit status of a fault the operator cures (sysexits.h, EX_CONFIG).
 const EXIT_CONFIG: u8 = 78;
@@ -32,6 +33,8 @@ enum Command {
     Load(Box<LoadArgs>),
     /// Check a configuration and this host, print the plan, and leave.
     Check(ConfigArgs),
+    /// Look at this host, tell what to change for the server and why, and change it or undo it when asked.
+    Tune(TuneArgs),
 }
 
 #[derive(Debug, Args)]
@@ -103,6 +106,7 @@ pub fn main() -> ExitCode {
             .and_then(|launch| runtime::check(&launch))
             .map_err(|e| told(&e)),
         Command::Load(args) => load::run(&args).map_err(|e| told(&e)),
+        Command::Tune(args) => return tune::main(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

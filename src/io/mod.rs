@@ -20,5 +20,6 @@ pub mod signalling;
 mod site;
 pub mod specs;
 pub mod tls;
+pub mod tune;
 pub mod udp;
 mod ws;

@@ -115,7 +115,8 @@ fn raise_memlock() -> Result<Option<u64>, PreflightError> {
     }
 }
 
-fn cores() -> Result<Vec<usize>, PreflightError> {
+/// Cores that this process may use, ascending.
+pub(super) fn cores() -> Result<Vec<usize>, PreflightError> {
     let set =
         rustix::thread::sched_getaffinity(None).map_err(|e| PreflightError::Cores(e.into()))?;
     Ok((0..rustix::thread::CpuSet::MAX_CPU)

@@ -104,7 +104,7 @@ pub enum StartError {
 /// As [`run`].
 pub fn check(launch: &Launch) -> Result<(), StartError> {
     let host = preflight::inspect()?;
-    let plan = plan::plan(&wishes(launch), &host.cores)?;
+    let plan = plan::plan(&wishes(&launch.config, launch.shards_min), &host.cores)?;
     load_tls(&launch.config)?;
     println!("configuration is good");
     report::host(&host, &plan);
@@ -126,7 +126,7 @@ struct Bound {
 pub fn run(launch: Launch) -> Result<(), StartError> {
     report::init_log(&launch.config.log.level);
     let host = preflight::inspect()?;
-    let plan = plan::plan(&wishes(&launch), &host.cores)?;
+    let plan = plan::plan(&wishes(&launch.config, launch.shards_min), &host.cores)?;
     // A server that can be reached can also be stopped.
     let prepared = control::prepare()?;
     let udp = udp_way(&launch.config.media);
@@ -137,8 +137,9 @@ pub fn run(launch: Launch) -> Result<(), StartError> {
     start(launch, &plan, bound, &addresses, prepared)
 }
 
-fn wishes(launch: &Launch) -> CoreWishes {
-    let cores = &launch.config.cores;
+/// Cores that the configuration wishes for, with so many shards at least.
+pub(super) fn wishes(config: &Config, shards_min: usize) -> CoreWishes {
+    let cores = &config.cores;
     CoreWishes {
         signalling: cores.signalling,
         shards: match &cores.shards {
@@ -146,7 +147,7 @@ fn wishes(launch: &Launch) -> CoreWishes {
             ShardCores::List(list) => Some(list.clone()),
         },
         control: cores.control,
-        shards_min: launch.shards_min,
+        shards_min,
     }
 }
 
