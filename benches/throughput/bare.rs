@@ -24,6 +24,15 @@ fn key(seed: u8) -> MasterKey {
     MasterKey::new(PROFILE, &[seed; 16], &[seed ^ 0xFF; 12]).expect("lengths of the profile")
 }
 
+/// As in the loads: one in 32 is heard.
+fn sink(n: usize) -> &'static str {
+    if n.is_multiple_of(32) {
+        net::CLIENTS
+    } else {
+        net::UNHEARD
+    }
+}
+
 fn address(ip: &str, port: u16) -> SocketAddr {
     SocketAddr::new(ip.parse().expect("an address"), port)
 }
@@ -34,7 +43,7 @@ pub fn serve(fan_out: usize) {
     let mut open = Inbound::new(PROFILE, &key(1)).expect("a key");
     let mut seals: Vec<(SocketAddr, Outbound)> = (0..fan_out)
         .map(|n| {
-            let to = address(net::CLIENTS, SINKS + n as u16);
+            let to = address(sink(n), SINKS + n as u16);
             (
                 to,
                 Outbound::new(PROFILE, &key(2 + (n % 250) as u8)).expect("a key"),
@@ -103,7 +112,7 @@ pub fn serve(fan_out: usize) {
 pub fn feed(fan_out: usize, train: usize, frames_per_s: f64, seconds: f64) {
     let sinks: Vec<UdpSocket> = (0..fan_out)
         .map(|n| {
-            let socket = UdpSocket::bind(address(net::CLIENTS, SINKS + n as u16)).expect("a port");
+            let socket = UdpSocket::bind(address(sink(n), SINKS + n as u16)).expect("a port");
             colchis::io::udp::set_gro(std::os::fd::AsRawFd::as_raw_fd(&socket), true);
             socket.set_nonblocking(true).expect("non-blocking");
             socket

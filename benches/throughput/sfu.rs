@@ -59,7 +59,15 @@ pub fn measure(more: &str, args: &[String]) -> Result<Value, String> {
     let out = net::command(net::CLIENTS_NS, 1, COLCHIS)
         .args(["load", "--server", &format!("ws://{}:8080/ws", net::SERVER)])
         .args(["--control", &format!("http://{}:8081", net::SERVER)])
-        .args(["--key", KEY, "--bind", net::CLIENTS, "--max-loss", "100"])
+        .args([
+            "--key",
+            KEY,
+            "--bind",
+            net::CLIENTS,
+            "--unheard-bind",
+            net::UNHEARD,
+        ])
+        .args(["--max-loss", "100"])
         .args(["--max-p99-ms", "60000", "--json"])
         .arg(&json)
         .args(args)

@@ -64,7 +64,7 @@ pub fn line(result: &Value) -> String {
         )
     });
     format!(
-        "{}: {:.0}k received/s, {:.3} % lost, trains {:.1}, {:.0}k forwarded/CPU s ({:.2} µs each){bare}, shard {:.0} % busy, \
+        "{}: {:.0}k heard/s, {:.3} % lost, trains {:.1}, {:.0}k forwarded/CPU s ({:.2} µs each){bare}, shard {:.0} % busy, \
          one way p50 {} p99 {} µs, inside p50 ≤ {} p99 ≤ {} µs, {} MiB",
         f.name,
         f.received_per_s / 1000.0,

@@ -7,6 +7,7 @@ mod client;
 mod faults;
 mod frames;
 mod hostile;
+mod load;
 mod server;
 mod signalling;
 mod stack;

@@ -14,6 +14,9 @@ use crate::load::shape::{Shape, Video};
 /// Clients of one load.
 const CLIENTS_MAX: usize = 20_000;
 
+/// One subscriber in so many is heard, where most are not.
+const HEARD: usize = 32;
+
 /// Options of `colchis load`.
 #[derive(Debug, Clone, Args)]
 pub struct LoadArgs {
@@ -82,6 +85,9 @@ pub struct LoadArgs {
     /// Address the clients' sockets are bound to.
     #[arg(long, value_name = "ADDR", default_value = "0.0.0.0")]
     bind: IpAddr,
+    /// Bind all subscribers but one in 32 to this address, for benches that throw away what goes there.
+    #[arg(long, value_name = "ADDR", hide = true)]
+    unheard_bind: Option<IpAddr>,
     /// Write the result as JSON.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -106,7 +112,8 @@ pub struct Plan {
     max_p99_us: u64,
     pub sample_every: u16,
     pub joins_per_s: f64,
-    pub bind: IpAddr,
+    bind: IpAddr,
+    unheard_bind: Option<IpAddr>,
     pub json: Option<PathBuf>,
     pub html: Option<PathBuf>,
 }
@@ -162,6 +169,7 @@ impl LoadArgs {
             sample_every: self.sample_every,
             joins_per_s: self.joins_per_s,
             bind: self.bind,
+            unheard_bind: self.unheard_bind,
             json: self.json.clone(),
             html: self.html.clone(),
         })
@@ -209,6 +217,14 @@ impl Plan {
             ),
         });
         words.collect::<Vec<_>>().join(" and ")
+    }
+
+    /// Address that client `at` is bound to.
+    pub fn bind_of(&self, at: usize, publishes: bool) -> IpAddr {
+        match self.unheard_bind {
+            Some(unheard) if !publishes && !at.is_multiple_of(HEARD) => unheard,
+            _ => self.bind,
+        }
     }
 
     /// Which bound a stage has broken, if any.

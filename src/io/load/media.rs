@@ -30,10 +30,22 @@ const SOCKET_BUFFER_BYTES: usize = 4 << 20;
 /// Packets of one flush: a frame of many packets, or what a late generator has to make up for.
 const SLOTS: usize = 256;
 
+/// A client to be.
+pub struct Newcomer {
+    /// Number no other has.
+    pub number: u32,
+    /// Its credentials.
+    pub ice: IceParams,
+    /// What it is to send.
+    pub shapes: Vec<Shape>,
+    /// Address of its socket.
+    pub bind: IpAddr,
+}
+
 /// What the thread is told.
 pub enum Order {
-    /// Another client with its number, its credentials and what it is to send; its index is how many there were before.
-    Add(u32, IceParams, Vec<Shape>),
+    /// Another client; its index is how many there were before.
+    Add(Newcomer),
     /// A client knows its server.
     Connect(usize, Remote, Vec<Sending>),
     /// From now on this fast.
@@ -84,16 +96,15 @@ pub struct MediaThread {
     recv: RecvBatch,
     send: SendBatch,
     clock: Clock,
-    bind: IpAddr,
     scan_due: Time,
 }
 
 impl MediaThread {
-    /// A thread without clients, whose sockets will be bound to `bind`.
+    /// A thread without clients.
     ///
     /// # Errors
     /// What the kernel says.
-    pub fn new(shared: Shared, clock: Clock, bind: IpAddr) -> io::Result<Self> {
+    pub fn new(shared: Shared, clock: Clock) -> io::Result<Self> {
         Ok(Self {
             seats: Vec::new(),
             publishers: Vec::new(),
@@ -103,7 +114,6 @@ impl MediaThread {
             recv: RecvBatch::new(true),
             send: SendBatch::new(true),
             clock,
-            bind,
             scan_due: Time::ZERO,
         })
     }
@@ -143,10 +153,7 @@ impl MediaThread {
 
     fn obey(&mut self, order: Order) -> io::Result<()> {
         match order {
-            Order::Add(number, ice, shapes) => {
-                let agent = Agent::new(u64::from(number) + 1, ice);
-                self.add(Client::new(number, agent, shapes))?;
-            }
+            Order::Add(newcomer) => self.add(newcomer)?,
             Order::Connect(at, remote, sending) => {
                 let now = self.clock.now();
                 if let Some(seat) = self.seats.get_mut(at) {
@@ -167,8 +174,8 @@ impl MediaThread {
         Ok(())
     }
 
-    fn add(&mut self, client: Client) -> io::Result<()> {
-        let address = SocketAddr::new(self.bind, 0);
+    fn add(&mut self, newcomer: Newcomer) -> io::Result<()> {
+        let address = SocketAddr::new(newcomer.bind, 0);
         let domain = Domain::for_address(address);
         let socket = Socket::new(domain, Type::DGRAM, Some(Protocol::UDP))?;
         // Clamped by the host: a smaller one loses more, and that is seen.
@@ -178,6 +185,9 @@ impl MediaThread {
         set_gro(socket.as_raw_fd(), true);
         let data = epoll::EventData::new_u64(self.seats.len() as u64);
         epoll::add(&self.epoll, &socket, data, epoll::EventFlags::IN)?;
+        let number = newcomer.number;
+        let agent = Agent::new(u64::from(number) + 1, newcomer.ice);
+        let client = Client::new(number, agent, newcomer.shapes);
         self.seats.push(Seat { client, socket });
         Ok(())
     }

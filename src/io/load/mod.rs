@@ -26,7 +26,7 @@ use crate::wire::sdp::IceParams;
 use adapter::Adapter;
 pub use args::LoadArgs;
 use args::Plan;
-use media::{MediaThread, News, Order};
+use media::{MediaThread, Newcomer, News, Order};
 use progress::Progress;
 
 /// Clients may take this long from the last join to be connected.
@@ -157,10 +157,10 @@ fn start_media(
 ) -> Result<Sender<Order>, LoadError> {
     let provider = DimplProvider::new(DtlsSettings::default(), identity, clock.anchor())?;
     let (orders, inbox) = crossbeam_channel::bounded(ORDERS_MAX);
-    let (bind, pace, sample_every) = (plan.bind, plan.pace, plan.sample_every);
+    let (pace, sample_every) = (plan.pace, plan.sample_every);
     let work = move || {
         let shared = Shared::new(Box::new(provider), clock.anchor(), pace, sample_every);
-        MediaThread::new(shared, clock, bind)?.run(&inbox)
+        MediaThread::new(shared, clock)?.run(&inbox)
     };
     std::thread::Builder::new()
         .name("load-media".to_owned())
@@ -233,7 +233,13 @@ impl Load<'_> {
             } else {
                 Vec::new()
             };
-            if self.order(Order::Add(number, ice.clone(), shapes)).is_err() {
+            let newcomer = Newcomer {
+                number,
+                ice: ice.clone(),
+                shapes,
+                bind: self.plan.bind_of(at, seat.publishes),
+            };
+            if self.order(Order::Add(newcomer)).is_err() {
                 return;
             }
             let first_ssrc = 0x0100_0000 + (number << 6);
