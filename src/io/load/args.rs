@@ -34,7 +34,7 @@ pub struct LoadArgs {
     /// Load a Janus gateway (1.x) instead, by its videoroom: ws:// and the address of its WebSocket transport.
     #[arg(long, value_name = "URL", conflicts_with_all = ["server", "control"])]
     janus: Option<String>,
-    /// Process of that Janus: its CPU time is read from /proc.
+    /// Process of that Janus: its CPU time and memory are read from /proc.
     #[arg(long, value_name = "PID", requires = "janus")]
     server_pid: Option<u32>,
     /// Rooms.

@@ -1,8 +1,9 @@
-//! Janus under load: its videoroom by its WebSocket API, its use of the CPU by `/proc`.
+//! Janus under load: its videoroom by its WebSocket API, its use of CPU and memory by `/proc`.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use rustix::param::{clock_ticks_per_second, page_size};
 use tokio::time::timeout;
 
 use super::LoadError;
@@ -16,8 +17,6 @@ use crate::load::report::ServerUse;
 use crate::load::shape::Shape;
 use crate::load::{Crowd, Seat};
 
-/// Ticks of a second in `/proc/PID/stat`: the same on every architecture that Linux has a port of this to.
-const TICKS_PER_S: f64 = 100.0;
 /// An answer about rooms takes no longer.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
 
@@ -96,8 +95,12 @@ impl Adapter for Janus {
     fn server_use(&self) -> Local<'_, Option<ServerUse>> {
         Box::pin(async move {
             let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid?));
+            let (ticks, page) = (clock_ticks_per_second(), page_size() as u64);
+            let (cpu_s, resident_bytes) = read_stat(&stat.ok()?, ticks, page)?;
             Some(ServerUse {
-                cpu_s: cpu_of(&stat.ok()?)?,
+                cpu_s,
+                process_cpu_s: cpu_s,
+                resident_bytes,
                 ..ServerUse::default()
             })
         })
@@ -111,13 +114,16 @@ impl Adapter for Janus {
     }
 }
 
-/// CPU time of a process, that of the kernel for it included, s (proc_pid_stat(5)).
-fn cpu_of(stat: &str) -> Option<f64> {
+/// What `/proc/PID/stat` says of a process: CPU time, that of the kernel for it included, s, and memory in RAM, bytes
+/// (proc_pid_stat(5)). `ticks_per_s` and `page_bytes` are the units it counts in.
+fn read_stat(stat: &str, ticks_per_s: u64, page_bytes: u64) -> Option<(f64, u64)> {
     // The name before it may have blanks and brackets of its own.
     let (_, rest) = stat.rsplit_once(')')?;
-    let mut fields = rest.split_whitespace().skip(11);
-    let mut ticks = || fields.next()?.parse::<f64>().ok();
-    Some((ticks()? + ticks()?) / TICKS_PER_S)
+    let fields: Vec<&str> = rest.split_whitespace().collect();
+    let field = |at: usize| fields.get(at)?.parse::<u64>().ok();
+    let ticks = field(11)? + field(12)?;
+    let cpu_s = ticks as f64 / ticks_per_s as f64;
+    Some((cpu_s, field(21)?.saturating_mul(page_bytes)))
 }
 
 #[cfg(test)]
@@ -125,11 +131,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn cpu_time_is_read() {
+    fn cpu_time_and_memory_are_read() {
         let stat =
-            "42 (ja) nus) S 1 42 42 0 -1 4194560 901 0 3 0 250 50 7 8 20 0 15 0 5000 1000 200";
-        assert_eq!(cpu_of(stat), Some(3.0));
-        assert_eq!(cpu_of("42 (janus) S 1"), None);
-        assert_eq!(cpu_of(""), None);
+            "42 (ja) nus) S 1 42 42 0 -1 4194560 901 0 3 0 250 50 7 8 20 0 15 0 5000 1000 200 1";
+        assert_eq!(read_stat(stat, 100, 4096), Some((3.0, 200 * 4096)));
+        assert_eq!(read_stat("42 (janus) S 1", 100, 4096), None);
+        assert_eq!(read_stat("", 100, 4096), None);
     }
 }
