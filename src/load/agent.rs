@@ -1,4 +1,4 @@
-//! One client's connection: a controlling ICE agent with one pair, DTLS, SRTP keys (RFC 8445, RFC 5763, RFC 5764).
+//! One client's connection: an ICE agent with one pair, DTLS, SRTP keys (RFC 8445, RFC 5763, RFC 5764).
 //!
 //! Pure: datagrams and time in, datagrams out.
 
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::describe::Remote;
 use crate::time::Time;
-use crate::transport::dtls::{DtlsContext, DtlsEvent, DtlsRole, DtlsSession};
+use crate::transport::dtls::{DtlsContext, DtlsEvent, DtlsSession};
 use crate::transport::srtp::{Inbound, Outbound, SrtpKeys};
 use crate::wire::sdp::IceParams;
 use crate::wire::stun::{self, Class, Role};
@@ -64,7 +64,7 @@ impl Agent {
     /// Tells it where the server is; the first time, it begins.
     pub fn set_remote(&mut self, now: Time, remote: Remote) {
         if self.remote.is_none() {
-            self.dtls.set_remote(DtlsRole::Active, &remote.fingerprints);
+            self.dtls.set_remote(remote.role, &remote.fingerprints);
             self.check_due = now;
             self.stage = Stage::Checking;
         }
@@ -123,7 +123,10 @@ impl Agent {
         id[4..].copy_from_slice(&self.tie_breaker.to_be_bytes());
         let username = format!("{}:{}", remote.ice.ufrag, self.ice.ufrag);
         let mut request = [0; 256];
-        let role = Role::Controlling(self.tie_breaker);
+        let role = match remote.controls {
+            true => Role::Controlled(self.tie_breaker),
+            false => Role::Controlling(self.tie_breaker),
+        };
         let password = remote.ice.pwd.as_bytes();
         let len = stun::write_binding_request(
             &mut request,
@@ -132,7 +135,7 @@ impl Agent {
             password,
             PRIORITY,
             role,
-            true,
+            !remote.controls,
         );
         if let Some(request) = len.and_then(|len| request.get(..len)) {
             send(request);

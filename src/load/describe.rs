@@ -4,7 +4,7 @@
 
 use std::net::SocketAddr;
 
-use crate::transport::dtls::{Fingerprint, HashFunction};
+use crate::transport::dtls::{DtlsRole, Fingerprint, HashFunction};
 use crate::wire::codec::CodecKind;
 use crate::wire::rtp::ExtensionKind;
 use crate::wire::sdp::{
@@ -38,6 +38,12 @@ pub struct Remote {
     pub ice: IceParams,
     /// What its certificate must be.
     pub fingerprints: Vec<Fingerprint>,
+    /// Which side of the handshake we are.
+    pub role: DtlsRole,
+    /// It is a lite agent: it waits for our checks.
+    pub lite: bool,
+    /// It decides which pair is used: a full agent that has offered (RFC 8445 section 6.1.1).
+    pub controls: bool,
 }
 
 /// A stream the client may send.
@@ -226,6 +232,12 @@ impl Describer {
                 .clone()
                 .ok_or(DescribeError::Missing("ICE credentials"))?,
             fingerprints: fingerprints_of(first),
+            role: match first.setup {
+                Some(Setup::Active) => DtlsRole::Passive,
+                _ => DtlsRole::Active,
+            },
+            lite: theirs.ice_lite,
+            controls: false,
         };
         if remote.fingerprints.is_empty() {
             return Err(DescribeError::Missing("fingerprint"));
@@ -315,7 +327,8 @@ fn vp8() -> SdpCodec {
     }
 }
 
-/// The address of a UDP host candidate (RFC 8839 section 5.1).
+/// The address of a UDP candidate (RFC 8839 section 5.1), if it can be reached as it is: names of mDNS and addresses that
+/// are of one link only cannot.
 fn address_of(candidate: &str) -> Option<SocketAddr> {
     let fields: Vec<&str> = candidate.split(' ').collect();
     let [_, _, transport, _, ip, port, ..] = fields.as_slice() else {
@@ -324,7 +337,9 @@ fn address_of(candidate: &str) -> Option<SocketAddr> {
     if !transport.eq_ignore_ascii_case("udp") {
         return None;
     }
-    Some(SocketAddr::new(ip.parse().ok()?, port.parse().ok()?))
+    let address = SocketAddr::new(ip.parse().ok()?, port.parse().ok()?);
+    let of_link = matches!(address, SocketAddr::V6(v6) if v6.ip().is_unicast_link_local());
+    (!of_link).then_some(address)
 }
 
 fn fingerprints_of(section: &MediaSection) -> Vec<Fingerprint> {

@@ -9,6 +9,7 @@ pub mod client;
 pub mod colchis;
 pub mod describe;
 pub mod html;
+pub mod janus;
 pub mod judge;
 pub mod payload;
 pub mod report;

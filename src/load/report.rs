@@ -90,10 +90,14 @@ impl Stage {
         self.tally.received as f64 / self.seconds.max(0.001)
     }
 
-    /// Copies the server forwarded per second of CPU time of its process.
+    /// Copies the server forwarded per second of CPU time of its process. If it does not count them: copies received.
     pub fn per_cpu_s(&self) -> Option<f64> {
         let server = self.server.as_ref()?;
-        (server.process_cpu_s > 0.0).then(|| server.forwarded as f64 / server.process_cpu_s)
+        let copies = match server.forwarded {
+            0 => self.tally.received,
+            forwarded => forwarded,
+        };
+        (server.process_cpu_s > 0.0).then(|| copies as f64 / server.process_cpu_s)
     }
 }
 

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::LoadError;
 use super::args::Plan;
+use super::janus::Janus;
 use super::signal::Socket;
 use crate::load::colchis::{Signal, room_spec};
 use crate::load::describe::{Describer, Remote, Sending};
@@ -41,7 +42,10 @@ pub trait Adapter {
 
 /// The adapter of a plan.
 pub fn of(plan: &Plan) -> Result<Rc<dyn Adapter>, LoadError> {
-    Ok(Rc::new(Colchis::new(plan)?))
+    Ok(match plan.janus {
+        true => Rc::new(Janus::new(plan)?),
+        false => Rc::new(Colchis::new(plan)?),
+    })
 }
 
 /// Colchis: rooms by the Control API, members by its WebSocket protocol.
@@ -56,8 +60,8 @@ struct Colchis {
 }
 
 /// The address of a `ws://` URL.
-fn address_of(url: &str) -> Result<SocketAddr, LoadError> {
-    let wrong = |why: &str| LoadError::Options(format!("--server {url}: {why}"));
+pub fn address_of(url: &str) -> Result<SocketAddr, LoadError> {
+    let wrong = |why: &str| LoadError::Options(format!("{url}: {why}"));
     let rest = url
         .strip_prefix("ws://")
         .ok_or_else(|| wrong("a ws:// URL is wanted; TLS is not spoken"))?;

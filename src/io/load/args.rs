@@ -34,6 +34,12 @@ pub struct LoadArgs {
         hide_env_values = true
     )]
     key: Option<String>,
+    /// Load a Janus gateway (1.x) instead, by its videoroom: ws:// and the address of its WebSocket transport.
+    #[arg(long, value_name = "URL", conflicts_with_all = ["server", "control"])]
+    janus: Option<String>,
+    /// Process of that Janus: its CPU time and memory are read from /proc.
+    #[arg(long, value_name = "PID", requires = "janus")]
+    server_pid: Option<u32>,
     /// Rooms.
     #[arg(long, value_name = "N", default_value_t = 1)]
     rooms: usize,
@@ -100,6 +106,9 @@ pub struct LoadArgs {
 #[derive(Debug, Clone)]
 pub struct Plan {
     pub server: String,
+    /// The server is a Janus.
+    pub janus: bool,
+    pub server_pid: Option<u32>,
     pub control: String,
     pub key: Option<String>,
     pub crowd: Crowd,
@@ -137,6 +146,9 @@ impl LoadArgs {
         if crowd.fan_out() == 0 {
             return wrong("nobody would receive anything: --subscribers, or --all-to-all with two --publishers".to_owned());
         }
+        if self.janus.is_some() && self.all_to_all {
+            return wrong("--all-to-all with --janus: Janus wants a second connection of whoever sends and receives, a client here has one".to_owned());
+        }
         let positive = [
             ("--fps", self.fps),
             ("--pace", self.pace),
@@ -156,7 +168,9 @@ impl LoadArgs {
         }
         let shapes = self.shapes()?;
         Ok(Plan {
-            server: self.server.clone(),
+            server: self.janus.as_ref().unwrap_or(&self.server).clone(),
+            janus: self.janus.is_some(),
+            server_pid: self.server_pid,
             control: self.control.trim_end_matches('/').to_owned(),
             key: self.key.clone(),
             crowd,

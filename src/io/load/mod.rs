@@ -2,6 +2,7 @@
 
 mod adapter;
 mod args;
+mod janus;
 mod media;
 mod progress;
 mod signal;
@@ -47,7 +48,7 @@ pub enum LoadError {
     #[error("{0}")]
     Options(String),
     /// The server's signalling socket.
-    #[error("signalling socket: {0}; is the server there, and --server its address?")]
+    #[error("signalling socket: {0}; is the server there, and --server or --janus its address?")]
     Socket(String),
     /// The server's control API.
     #[error(
@@ -62,6 +63,9 @@ pub enum LoadError {
     /// Signalling broke its promises.
     #[error(transparent)]
     Signal(#[from] crate::load::colchis::SignalError),
+    /// Janus' signalling.
+    #[error(transparent)]
+    Janus(#[from] crate::load::janus::JanusError),
     /// Certificate or DTLS.
     #[error(transparent)]
     Identity(#[from] identity::IdentityError),
