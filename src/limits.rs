@@ -15,6 +15,8 @@ pub const RECV_BATCH: usize = 64;
 pub const RECV_TRAINS: usize = 16;
 /// Datagrams of a received train (kernels make 64, pass on 128). More: those too many are lost.
 pub const RECV_TRAIN_MAX: usize = 128;
+/// Longest a shard without work looks for more (`cores.spin_us`), µs. More is refused.
+pub const SPIN_MAX_US: u32 = 1_000;
 /// How long packets are handled before the loop looks at commands and timers again, µs.
 pub const READ_TURN_MAX_US: u64 = 2_000;
 /// Outgoing datagrams of one flush. Full: `transmit_full`; `io` flushes while `FAN_OUT_MAX` slots are not free.

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::{bare, sfu};
+use crate::{bare, janus, sfu};
 
 /// Share of its core a saturated shard is driven to: more, and packets queue up and make longer trains.
 const SATURATED: f64 = 0.85;
@@ -22,6 +22,8 @@ pub struct Load {
     fps: f64,
     /// Go so fast that the shard is nearly busy.
     saturate: bool,
+    /// Against Janus.
+    janus: bool,
 }
 
 impl Load {
@@ -34,6 +36,7 @@ impl Load {
             train: None,
             fps: 0.0,
             saturate: false,
+            janus: false,
         }
     }
 
@@ -46,6 +49,13 @@ impl Load {
             train: Some(train),
             fps,
             ..Load::new(name, &args)
+        }
+    }
+
+    fn without_bare(self) -> Load {
+        Load {
+            train: None,
+            ..self
         }
     }
 
@@ -64,7 +74,11 @@ impl Load {
             ("--sample-every", "256".to_owned()),
         ];
         args.extend(more.into_iter().flat_map(|(n, v)| [n.to_owned(), v]));
-        let report = sfu::measure(self.media, &args)?;
+        let report = if self.janus {
+            janus::measure(&args).ok_or("Janus is not installed")??
+        } else {
+            sfu::measure(self.media, &args)?
+        };
         let stages = report["stages"].as_array();
         let stage = stages.and_then(|s| s.last()).cloned();
         stage.ok_or("no stage".to_owned())
@@ -108,7 +122,19 @@ pub fn all() -> Vec<Load> {
             "1→32, video of 2.5 Mbit/s and audio",
             "--subscribers 32 --video-kbps 2500",
         ),
+        Load {
+            media: "equalize = false",
+            ..Load::new(
+                "1→32, Chromium replayed, not padded",
+                &format!("--no-audio --subscribers 32 --trace {trace}"),
+            )
+        },
         Load::frames("1→100, 125 packets/s", 100, 1, 125.0),
+        Load {
+            janus: true,
+            ..Load::frames("Janus: 1→100, 125 packets/s", 100, 1, 125.0)
+        }
+        .without_bare(),
         Load::frames("1→500, trains of 4", 500, 4, 30.0),
         Load::new(
             "1→500, audio only",

@@ -5,6 +5,7 @@
 //! names begin so. Ratios within one run are what counts.
 
 mod bare;
+mod janus;
 mod loads;
 mod net;
 mod sfu;
@@ -34,7 +35,7 @@ fn main() {
     let _net = match net::Net::new() {
         Ok(net) => net,
         Err(error) => {
-            println!("not measured, it needs root, iproute2 and two cores: {error}");
+            println!("not measured, it needs root, iproute2, nftables and two cores: {error}");
             return;
         }
     };

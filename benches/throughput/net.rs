@@ -46,14 +46,15 @@ impl Net {
         }
         let inside = format!("ip netns exec {CLIENTS_NS}");
         run(&format!("{inside} ip address add {UNHEARD}/24 dev tp1"))?;
-        run(&format!(
-            "{inside} tc qdisc add dev tp1 handle ffff: ingress"
-        ))?;
-        // Version 2 in the first byte after IP and UDP headers: RTP and RTCP. Handshakes and checks get through.
-        run(&format!(
-            "{inside} tc filter add dev tp1 parent ffff: protocol ip u32 match ip dst {UNHEARD}/32 \
-             match u8 0x80 0xc0 at 28 action drop"
-        ))?;
+        // The first two bits after the UDP header are RTP's and RTCP's version. Handshakes and checks get through.
+        let rules = format!(
+            "add table netdev far\n\
+             add chain netdev far in {{ type filter hook ingress device tp1 priority 0; }}\n\
+             add rule netdev far in ip daddr {UNHEARD} udp dport 1-65535 @th,64,2 2 drop\n"
+        );
+        let file = std::env::temp_dir().join("colchis-throughput.nft");
+        std::fs::write(&file, rules).map_err(|e| e.to_string())?;
+        run(&format!("{inside} nft -f {}", file.display()))?;
         Ok(net)
     }
 }

@@ -51,24 +51,30 @@ impl Server {
     }
 }
 
-/// One run of `colchis load` with `args`; its stages.
+/// One run of `colchis load` with `args` against a server with `more` in its `[media]`.
 pub fn measure(more: &str, args: &[String]) -> Result<Value, String> {
     let _server = Server::start(more);
+    let server = [
+        ("--server", format!("ws://{}:8080/ws", net::SERVER)),
+        ("--control", format!("http://{}:8081", net::SERVER)),
+        ("--key", KEY.to_owned()),
+    ];
+    let server: Vec<String> = server
+        .into_iter()
+        .flat_map(|(name, value)| [name.to_owned(), value])
+        .collect();
+    load(&server, args)
+}
+
+/// One run of `colchis load` against the `server` that these options name.
+pub fn load(server: &[String], args: &[String]) -> Result<Value, String> {
     let json = std::env::temp_dir().join("colchis-throughput.json");
     let _ = std::fs::remove_file(&json);
     let out = net::command(net::CLIENTS_NS, 1, COLCHIS)
-        .args(["load", "--server", &format!("ws://{}:8080/ws", net::SERVER)])
-        .args(["--control", &format!("http://{}:8081", net::SERVER)])
-        .args([
-            "--key",
-            KEY,
-            "--bind",
-            net::CLIENTS,
-            "--unheard-bind",
-            net::UNHEARD,
-        ])
-        .args(["--max-loss", "100"])
-        .args(["--max-p99-ms", "60000", "--json"])
+        .arg("load")
+        .args(server)
+        .args(["--bind", net::CLIENTS, "--unheard-bind", net::UNHEARD])
+        .args(["--max-loss", "100", "--max-p99-ms", "60000", "--json"])
         .arg(&json)
         .args(args)
         .output()

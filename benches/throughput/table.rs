@@ -36,12 +36,17 @@ fn figures(result: &Value) -> Figures {
     let inside = |at: usize| server["forward_us"][at].as_u64().unwrap_or(0);
     let latency = |at: usize| stage["latency_us"][at].as_u64().unwrap_or(0);
     let bare = &result["bare"];
+    // Other servers do not say what they forwarded: then it is what arrived.
+    let forwarded = match float(&server["forwarded"]) {
+        0.0 => received,
+        forwarded => forwarded,
+    };
     Figures {
         name: result["name"].as_str().unwrap_or_default().to_owned(),
         received_per_s: received / seconds,
         loss: lost / (lost + received).max(1.0),
         train: float(&server["datagrams"]) / float(&server["trains"]).max(1.0),
-        per_cpu_s: float(&server["forwarded"]) / float(&server["process_cpu_s"]).max(1e-9),
+        per_cpu_s: forwarded / float(&server["process_cpu_s"]).max(1e-9),
         bare_per_cpu_s: bare
             .is_object()
             .then(|| float(&bare["datagrams"]) / float(&bare["cpu_s"]).max(1e-9)),

@@ -10,6 +10,8 @@ pub struct Cores {
     pub signalling: Option<usize>,
     /// Cores of the shards, one shard each: a list like `"2-5"` or `"1,3-4"`, or `"auto"`: all but signalling's.
     pub shards: ShardCores,
+    /// How long a shard without work looks for more before it sleeps, µs. 0: it sleeps at once.
+    pub spin_us: u32,
     /// Core of the control thread. Left out: wherever the kernel puts it.
     pub control: Option<usize>,
 }

@@ -2,6 +2,7 @@
 
 use crate::config::cores::ShardCores;
 use crate::config::{Config, Ice};
+use crate::limits::SPIN_MAX_US;
 
 /// Why a configuration is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -280,6 +281,15 @@ fn check_media(config: &Config) -> Result<(), Fault> {
         return Err((
             "media.codecs",
             "no codec is left; name at least opus and VP8".to_owned(),
+        ));
+    }
+    if config.cores.spin_us > SPIN_MAX_US {
+        return Err((
+            "cores.spin_us",
+            format!(
+                "{} is out of bounds; from 0 to {SPIN_MAX_US}",
+                config.cores.spin_us
+            ),
         ));
     }
     if config.cores.shards == ShardCores::List(Vec::new()) {

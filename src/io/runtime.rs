@@ -4,6 +4,7 @@
 //! Then shards, signalling and control start, each on its thread, and run until a signal ends them.
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use glommio::ExecutorJoinHandle;
 use rand_chacha::ChaCha20Rng;
@@ -174,7 +175,7 @@ fn bind(config: &Config, way: UdpWay, shards: usize) -> Result<Bound, StartError
         public,
         tls,
         private,
-        media: bind_media(&config.media, way, shards)?,
+        media: bind_media(config, way, shards)?,
         identity: identity::generate()?,
     })
 }
@@ -190,7 +191,8 @@ fn udp_way(media: &Media) -> Choice {
     }
 }
 
-fn bind_media(media: &Media, way: UdpWay, shards: usize) -> Result<Vec<MediaSocket>, StartError> {
+fn bind_media(config: &Config, way: UdpWay, shards: usize) -> Result<Vec<MediaSocket>, StartError> {
+    let (media, spin_us) = (&config.media, config.cores.spin_us);
     let range = StartError::PortRange {
         base: media.udp_port,
         shards,
@@ -206,6 +208,7 @@ fn bind_media(media: &Media, way: UdpWay, shards: usize) -> Result<Vec<MediaSock
         };
         let addr = SocketAddr::new(media.bind, port);
         let socket = MediaSocket::bind(addr, media.socket_buffer_bytes)?;
+        socket.set_busy_poll(spin_us);
         sockets.push(socket.with_way(way));
     }
     Ok(sockets)
@@ -328,6 +331,7 @@ fn start_shards(
             inbox,
             events: start.events.clone(),
             clock: start.clock,
+            spin: Duration::from_micros(u64::from(start.config.cores.spin_us)),
             equalize: start.config.media.equalize && socket_trains,
             rng: ChaCha20Rng::from_os_rng(),
         };

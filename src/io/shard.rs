@@ -60,6 +60,8 @@ pub struct ShardThread {
     pub clock: Clock,
     /// Packets of a frame are padded to one length.
     pub equalize: bool,
+    /// How long it looks for work before it sleeps.
+    pub spin: Duration,
     /// All its randomness.
     pub rng: ChaCha20Rng,
 }
@@ -67,7 +69,7 @@ pub struct ShardThread {
 /// Starts the thread on `core`.
 pub fn spawn(thread: ShardThread, core: usize) -> Result<ExecutorJoinHandle<()>, ExecutorError> {
     let name = format!("shard-{}", thread.config.id);
-    executor::spawn(&name, core, move || run(thread))
+    executor::spawn(&name, core, thread.spin, move || run(thread))
 }
 
 /// The pure shard with its socket and channels.

@@ -157,6 +157,14 @@ impl MediaSocket {
         self
     }
 
+    /// Lets the kernel look at the network card's queue for `us` before it says that nothing is there. A driver that cannot
+    /// is none the worse for it.
+    pub fn set_busy_poll(&self, us: u32) {
+        if us > 0 {
+            receive::set_busy_poll(self.socket.as_raw_fd(), us);
+        }
+    }
+
     /// How datagrams go.
     pub fn way(&self) -> UdpWay {
         self.way

@@ -57,14 +57,23 @@ impl std::fmt::Debug for RecvBatch {
 
 /// Whether the kernel hands trains over as they came, on a socket of its own choice of way. `false`: it cannot.
 pub fn set_gro(fd: RawFd, on: bool) -> bool {
-    let on = libc::c_int::from(on);
+    set(fd, libc::SOL_UDP, libc::UDP_GRO, libc::c_int::from(on))
+}
+
+/// Has the kernel poll the card for `us` (socket(7), SO_BUSY_POLL). `false`: it may not.
+pub fn set_busy_poll(fd: RawFd, us: u32) -> bool {
+    let us = libc::c_int::try_from(us).unwrap_or(libc::c_int::MAX);
+    set(fd, libc::SOL_SOCKET, libc::SO_BUSY_POLL, us)
+}
+
+fn set(fd: RawFd, level: libc::c_int, option: libc::c_int, value: libc::c_int) -> bool {
     // SAFETY: sets an option of a socket that lives, from an integer that does.
     let done = unsafe {
         libc::setsockopt(
             fd,
-            libc::SOL_UDP,
-            libc::UDP_GRO,
-            std::ptr::from_ref(&on).cast(),
+            level,
+            option,
+            std::ptr::from_ref(&value).cast(),
             mem::size_of::<libc::c_int>() as libc::socklen_t,
         )
     };
