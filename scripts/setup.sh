@@ -29,6 +29,7 @@ prlimit       util-linux
 taskset       util-linux
 ip            iproute2
 turnserver    coturn
+valgrind      valgrind
 protoc        protobuf-compiler
 LIST
 }

@@ -78,6 +78,7 @@ step docs docs
 step deny deny
 step unit cargo test --locked --no-fail-fast
 step fuzz-check fuzz_check
+step counts scripts/counts.sh
 if step build cargo build --locked --release; then
   step browser browser
   step interop interop

@@ -20,7 +20,7 @@ pub const SPIN_MAX_US: u32 = 1_000;
 /// How long packets are handled before the loop looks at commands and timers again, µs.
 pub const READ_TURN_MAX_US: u64 = 2_000;
 /// Outgoing datagrams of one flush. Full: `transmit_full`; `io` flushes while `FAN_OUT_MAX` slots are not free.
-pub const TRANSMIT_SLOTS: usize = 2048;
+pub const TRANSMIT_SLOTS: usize = 4096;
 /// Datagrams of equal size to one destination that leave as one train (udp(7), UDP_SEGMENT; kernels take 64). More: the
 /// next train.
 pub const TRAIN_DATAGRAMS_MAX: usize = 64;

@@ -100,7 +100,9 @@ impl Load {
         let bare = self
             .train
             .map(|train| bare::measure(self.fan_out, train, self.fps * pace, STAGE_S));
-        Ok(json!({"name": self.name, "pace": pace, "stage": stage, "bare": bare}))
+        Ok(
+            json!({"name": self.name, "pace": pace, "fan_out": self.fan_out, "stage": stage, "bare": bare}),
+        )
     }
 }
 

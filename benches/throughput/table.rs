@@ -36,9 +36,13 @@ fn figures(result: &Value) -> Figures {
     let inside = |at: usize| server["forward_us"][at].as_u64().unwrap_or(0);
     let latency = |at: usize| stage["latency_us"][at].as_u64().unwrap_or(0);
     let bare = &result["bare"];
-    // Other servers do not say what they forwarded: then it is what arrived.
+    // Other servers do not say what they forwarded. Nothing is lost on the way to those that are heard, so it is all of it.
     let forwarded = match float(&server["forwarded"]) {
-        0.0 => received,
+        0.0 => {
+            float(&stage["sent"])
+                * float(&result["fan_out"])
+                * (1.0 - lost / (lost + received).max(1.0))
+        }
         forwarded => forwarded,
     };
     Figures {
