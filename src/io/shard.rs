@@ -243,7 +243,7 @@ impl Driver {
 
     /// Handles datagrams of the batch until it is through or a flush is due.
     fn read(&mut self, now: Time) {
-        while let Some(index) = self.unread.next() {
+        for index in self.unread.by_ref() {
             let Some(datagram) = self.socket.datagram(index) else {
                 continue;
             };

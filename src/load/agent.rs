@@ -155,13 +155,13 @@ impl Agent {
             return;
         };
         match message.class {
-            Class::Success if message.verify(remote.ice.pwd.as_bytes()) => {
-                if self.stage == Stage::Checking {
-                    self.stage = Stage::Securing;
-                    self.check_due = now + CONSENT_INTERVAL;
-                    let event = self.dtls.start(now, context, send);
-                    self.take(event);
-                }
+            Class::Success
+                if self.stage == Stage::Checking && message.verify(remote.ice.pwd.as_bytes()) =>
+            {
+                self.stage = Stage::Securing;
+                self.check_due = now + CONSENT_INTERVAL;
+                let event = self.dtls.start(now, context, send);
+                self.take(event);
             }
             // Servers that are full agents check us as well.
             Class::Request if message.verify(self.ice.pwd.as_bytes()) => {

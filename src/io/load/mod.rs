@@ -278,19 +278,24 @@ impl Load<'_> {
             if news.connected == wanted {
                 return Ok(news);
             }
-            let faults = self.faults.borrow();
-            if Instant::now() > deadline || faults.len() >= wanted.div_ceil(2) {
-                let told: Vec<String> = faults.iter().take(FAULTS_TOLD).cloned().collect();
+            let (told, count) = self.faults_told();
+            if Instant::now() > deadline || count >= wanted.div_ceil(2) {
                 return Err(LoadError::Connect {
                     connected: news.connected,
                     wanted,
                     failed: news.failed,
-                    faults: told.iter().map(|f| format!("\n  {f}")).collect(),
+                    faults: told,
                 });
             }
-            drop(faults);
             sleep(Duration::from_millis(50)).await;
         }
+    }
+
+    /// The first faults of clients, a line for each, and how many there were.
+    fn faults_told(&self) -> (String, usize) {
+        let faults = self.faults.borrow();
+        let told = faults.iter().take(FAULTS_TOLD);
+        (told.map(|f| format!("\n  {f}")).collect(), faults.len())
     }
 
     async fn stages(&self) -> Result<(Vec<Stage>, String), LoadError> {
