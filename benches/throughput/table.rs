@@ -14,10 +14,12 @@ struct Figures {
     received_per_s: f64,
     loss: f64,
     train: f64,
-    /// Packets forwarded per second of CPU time of the process.
+    /// Packets forwarded per second of CPU time of the shard's thread, read in the same instant.
     per_cpu_s: f64,
     /// The bare loop's.
     bare_per_cpu_s: Option<f64>,
+    /// Share of a core the process' other threads use.
+    others: f64,
     busy: f64,
     p50_us: u64,
     p99_us: u64,
@@ -45,12 +47,17 @@ fn figures(result: &Value) -> Figures {
         }
         forwarded => forwarded,
     };
+    let cpu_s = match float(&server["cpu_s"]) {
+        0.0 => float(&server["process_cpu_s"]),
+        cpu_s => cpu_s,
+    };
     Figures {
         name: result["name"].as_str().unwrap_or_default().to_owned(),
         received_per_s: received / seconds,
         loss: lost / (lost + received).max(1.0),
         train: float(&server["datagrams"]) / float(&server["trains"]).max(1.0),
-        per_cpu_s: forwarded / float(&server["process_cpu_s"]).max(1e-9),
+        per_cpu_s: forwarded / cpu_s.max(1e-9),
+        others: float(&server["process_cpu_s"]) / seconds - cpu_s / seconds,
         bare_per_cpu_s: bare
             .is_object()
             .then(|| float(&bare["datagrams"]) / float(&bare["cpu_s"]).max(1e-9)),
@@ -73,7 +80,7 @@ pub fn line(result: &Value) -> String {
         )
     });
     format!(
-        "{}: {:.0}k heard/s, {:.3} % lost, trains {:.1}, {:.0}k forwarded/CPU s ({:.2} µs each){bare}, shard {:.0} % busy, \
+        "{}: {:.0}k heard/s, {:.3} % lost, trains {:.1}, {:.0}k forwarded/CPU s ({:.2} µs each){bare}, shard {:.0} % busy, other threads {:.1} %, \
          one way p50 {} p99 {} µs, inside p50 ≤ {} p99 ≤ {} µs, {} MiB",
         f.name,
         f.received_per_s / 1000.0,
@@ -82,6 +89,7 @@ pub fn line(result: &Value) -> String {
         f.per_cpu_s / 1000.0,
         1e6 / f.per_cpu_s,
         f.busy * 100.0,
+        f.others * 100.0,
         f.p50_us,
         f.p99_us,
         f.inside_us[0],
@@ -93,14 +101,21 @@ pub fn line(result: &Value) -> String {
 /// What kind of host this was measured on.
 pub fn host() -> Value {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let release = read("/proc/sys/kernel/osrelease");
+    let release: Vec<&str> = release.split('.').take(2).collect();
     let cpuinfo = read("/proc/cpuinfo");
     let model = cpuinfo.lines().find_map(|l| l.strip_prefix("model name"));
     let model = model.map_or("unknown", |m| m.trim_start_matches(['\t', ' ', ':']));
     json!({
         "cpu": model,
         "cores": std::thread::available_parallelism().map_or(0, usize::from),
-        "kernel": read("/proc/sys/kernel/osrelease").trim(),
+        "kernel": release.join("."),
     })
+}
+
+/// A figure, or a dash for what a server does not say.
+fn known(value: f64, text: String) -> String {
+    if value > 0.0 { text } else { "–".to_owned() }
 }
 
 /// Puts the table into the manual.
@@ -121,17 +136,17 @@ pub fn write_docs(all: &Value) {
         });
         let _ = writeln!(
             table,
-            "| {} | {:.0}k | {:.2} | {ratio} | {:.1} | {:.0} % | {:.3} % | {} / {} | ≤ {} / ≤ {} |",
+            "| {} | {:.0}k | {:.2} | {ratio} | {} | {:.0} % | {:.3} % | {} / {} | {} / {} |",
             f.name,
             f.per_cpu_s / 1000.0,
             1e6 / f.per_cpu_s,
-            f.train,
+            known(f.train, format!("{:.1}", f.train)),
             f.busy * 100.0,
             f.loss * 100.0,
             f.p50_us,
             f.p99_us,
-            f.inside_us[0],
-            f.inside_us[1]
+            known(f.inside_us[0] as f64, format!("≤ {}", f.inside_us[0])),
+            known(f.inside_us[1] as f64, format!("≤ {}", f.inside_us[1]))
         );
     }
     table.push_str(END);

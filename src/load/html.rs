@@ -4,17 +4,20 @@ use std::fmt::Write as _;
 
 use super::report::{Report, Stage};
 
-const WIDTH: f64 = 640.0;
+const WIDTH: f64 = 520.0;
 const HEIGHT: f64 = 220.0;
 const LEFT: f64 = 64.0;
 const BOTTOM: f64 = 34.0;
+const RIGHT: f64 = 76.0;
+/// Labels of the axis below.
+const LABELS: usize = 8;
 const TOP: f64 = 14.0;
 
 const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;margin:0 auto;padding:16px;max-width:960px;color:#1b1f24;background:#fff}\
 h1{font-size:1.5rem}h2{font-size:1.05rem;margin:1.6em 0 .3em}dl{display:grid;grid-template-columns:max-content 1fr;gap:2px 16px}\
 dt{color:#57606a}dd{margin:0;overflow-wrap:anywhere}svg{width:100%;height:auto}.wide{overflow-x:auto}\
 table{border-collapse:collapse;font-variant-numeric:tabular-nums;white-space:nowrap}td,th{padding:4px 10px;text-align:right;border-bottom:1px solid #d0d7de}\
-.line{fill:none;stroke-width:2}.axis{stroke:#8c959f;stroke-width:1}.grid{stroke:#d0d7de;stroke-width:1}text{font-size:12px;fill:#57606a}\
+.line{fill:none;stroke-width:2}.axis{stroke:#8c959f;stroke-width:1}.grid{stroke:#d0d7de;stroke-width:1}text{font-size:14px;fill:#57606a}\
 @media(prefers-color-scheme:dark){body{color:#e6edf3;background:#0d1117}td,th{border-color:#30363d}dt,text{color:#9198a1;fill:#9198a1}.grid{stroke:#30363d}}";
 
 /// A line of a plot.
@@ -68,7 +71,7 @@ pub fn page(report: &Report) -> String {
         ),
     ];
     for (name, lines) in plots {
-        let _ = write!(out, "<h2>{name}</h2>");
+        let _ = write!(out, "<h2>{name}, by pace</h2>");
         plot(&mut out, name, &report.stages, lines);
     }
     table(&mut out, &report.table());
@@ -85,7 +88,7 @@ fn escape(text: &str) -> String {
 fn facts(out: &mut String, report: &Report) {
     let crowd = report.crowd;
     let both = if crowd.all_to_all {
-        ", publishers receive each other"
+        "; publishers receive each other"
     } else {
         ""
     };
@@ -94,7 +97,7 @@ fn facts(out: &mut String, report: &Report) {
         (
             "Crowd",
             format!(
-                "{} rooms, each {} publishers and {} subscribers{both}",
+                "rooms: {}; in each, publishers: {}, subscribers: {}{both}",
                 crowd.rooms, crowd.publishers, crowd.subscribers
             ),
         ),
@@ -131,8 +134,9 @@ fn ceiling(value: f64) -> f64 {
 fn plot(out: &mut String, name: &str, stages: &[Stage], lines: &[Line]) {
     let values = lines.iter().flat_map(|l| stages.iter().map(l.value));
     let top = ceiling(values.fold(0.0, f64::max));
-    let right = stages.iter().map(|s| s.pace).fold(0.0, f64::max).max(0.01);
-    let x = |pace: f64| LEFT + pace / right * (WIDTH - LEFT - 60.0);
+    // Stages are evenly spaced: a ramp's paces grow by a factor.
+    let steps = (stages.len().max(2) - 1) as f64;
+    let x = |nth: usize| LEFT + 12.0 + nth as f64 / steps * (WIDTH - LEFT - RIGHT - 12.0);
     let y = |value: f64| HEIGHT - BOTTOM - value / top * (HEIGHT - BOTTOM - TOP);
     let _ = write!(
         out,
@@ -140,7 +144,7 @@ fn plot(out: &mut String, name: &str, stages: &[Stage], lines: &[Line]) {
     );
     for step in 0..=4 {
         let value = top * f64::from(step) / 4.0;
-        let (end, at) = (x(right), y(value));
+        let (end, at) = (WIDTH - RIGHT, y(value));
         let _ = write!(
             out,
             "<path class=\"grid\" d=\"M{LEFT} {at:.1}H{end:.1}\"/><text x=\"{:.0}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
@@ -149,8 +153,9 @@ fn plot(out: &mut String, name: &str, stages: &[Stage], lines: &[Line]) {
             short(value)
         );
     }
-    for stage in stages {
-        let at = x(stage.pace);
+    let every = stages.len().div_ceil(LABELS).max(1);
+    for (nth, stage) in stages.iter().enumerate().step_by(every) {
+        let at = x(nth);
         let _ = write!(
             out,
             "<text x=\"{at:.1}\" y=\"{:.0}\" text-anchor=\"middle\">{}</text>",
@@ -161,7 +166,8 @@ fn plot(out: &mut String, name: &str, stages: &[Stage], lines: &[Line]) {
     for (nth, line) in lines.iter().enumerate() {
         let points: Vec<(f64, f64)> = stages
             .iter()
-            .map(|s| (x(s.pace), y((line.value)(s))))
+            .enumerate()
+            .map(|(nth, s)| (x(nth), y((line.value)(s))))
             .collect();
         let path: Vec<String> = points
             .iter()
@@ -182,7 +188,7 @@ fn plot(out: &mut String, name: &str, stages: &[Stage], lines: &[Line]) {
         let _ = write!(
             out,
             "<text x=\"{:.0}\" y=\"{:.0}\" style=\"fill:{colour}\">{}</text>",
-            WIDTH - 52.0,
+            WIDTH - RIGHT + 8.0,
             TOP + 12.0 + 16.0 * nth as f64,
             line.name
         );

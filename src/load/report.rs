@@ -90,14 +90,19 @@ impl Stage {
         self.tally.received as f64 / self.seconds.max(0.001)
     }
 
-    /// Copies the server forwarded per second of CPU time of its process. If it does not count them: copies received.
+    /// Copies the server forwarded per second of CPU time of its shards, which is read in the same instant. If it does not
+    /// count them: copies received, and the CPU time of its process.
     pub fn per_cpu_s(&self) -> Option<f64> {
         let server = self.server.as_ref()?;
         let copies = match server.forwarded {
             0 => self.tally.received,
             forwarded => forwarded,
         };
-        (server.process_cpu_s > 0.0).then(|| copies as f64 / server.process_cpu_s)
+        let cpu_s = match server.cpu_s > 0.0 {
+            true => server.cpu_s,
+            false => server.process_cpu_s,
+        };
+        (cpu_s > 0.0).then(|| copies as f64 / cpu_s)
     }
 }
 
@@ -193,8 +198,8 @@ pub(crate) mod tests {
             latency_us: [120, 800, 1500],
             generator_cpu_s: 0.5,
             server: Some(ServerUse {
-                cpu_s: 0.04,
-                process_cpu_s: 0.05,
+                cpu_s: 0.05,
+                process_cpu_s: 0.06,
                 forwarded: 32_000,
                 resident_bytes: 1 << 25,
                 forward_us: [50, 200],
