@@ -273,6 +273,11 @@ pub const SIGNALLING_REQUESTS_MAX: usize = 4096;
 /// Reports to the control thread. Full: a report is lost, the next one says more.
 pub const CONTROL_REPORTS_MAX: usize = 1024;
 
+// --- colchis load ---------------------------------------------------------------------------
+
+/// Bytes of a message that a client of `load` takes from a server. More: its socket is closed, which is told.
+pub const LOAD_MESSAGE_BYTES_MAX: usize = 1024 * 1024;
+
 // --- colchis tune ---------------------------------------------------------------------------
 
 /// Bytes of one file that `tune` reads (/proc/interrupts of a host with hundreds of cores has 1 MiB). More: not available.

@@ -79,9 +79,12 @@ async fn watch(mut socket: Socket, stop: Arc<AtomicBool>) -> Vec<Duration> {
     while !stop.load(Ordering::Relaxed) {
         let sent = Instant::now();
         let ping = Message::Ping(b"p".as_slice().into());
-        socket.send(ping).await.expect("the socket stays open");
+        socket
+            .send_message(ping)
+            .await
+            .expect("the socket stays open");
         loop {
-            match socket.next().await.expect("the socket stays open") {
+            match socket.next_message().await.expect("the socket stays open") {
                 Message::Pong(_) => break,
                 // Any frame is a sign of life: the WebSocket pings are enough.
                 _ => continue,

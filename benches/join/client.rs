@@ -1,122 +1,19 @@
-//! A WebSocket on tokio, and a member that answers every negotiation.
+//! A member that answers every negotiation, over the load generator's socket.
 
-use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+pub use colchis::io::load::signal::Socket;
 use serde_json::{Value, json};
-use tokio::net::TcpStream;
 use tokio::sync::Barrier;
-use tungstenite::client::IntoClientRequest;
-use tungstenite::handshake::HandshakeError;
-use tungstenite::protocol::WebSocketConfig;
-use tungstenite::{Error, Message, WebSocket};
 
 use crate::support::sdp::Credentials;
 use crate::support::signal::Signal;
 
-/// tokio's stream as tungstenite wants one: it says "would block" instead of waiting.
-struct Stream(TcpStream);
-
-impl Read for Stream {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        self.0.try_read(buf)
-    }
-}
-
-impl Write for Stream {
-    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        self.0.try_write(buf)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// A socket to `/ws`.
-pub struct Socket(WebSocket<Stream>);
-
-impl Socket {
-    pub async fn connect(server: SocketAddr) -> Result<Self, String> {
-        let tcp = TcpStream::connect(server)
-            .await
-            .map_err(|e| e.to_string())?;
-        tcp.set_nodelay(true).map_err(|e| e.to_string())?;
-        let request = format!("ws://{server}/ws");
-        let request = request.into_client_request().map_err(|e| e.to_string())?;
-        let config = WebSocketConfig::default().max_message_size(Some(1 << 20));
-        let mut done = tungstenite::client::client_with_config(request, Stream(tcp), Some(config));
-        loop {
-            match done {
-                Ok((socket, _)) => return Ok(Self(socket)),
-                Err(HandshakeError::Failure(error)) => return Err(error.to_string()),
-                Err(HandshakeError::Interrupted(waiting)) => {
-                    let ready = waiting.get_ref().get_ref().0.readable().await;
-                    ready.map_err(|e| e.to_string())?;
-                    done = waiting.handshake();
-                }
-            }
-        }
-    }
-
-    pub async fn send(&mut self, message: Message) -> Result<(), String> {
-        match self.0.send(message) {
-            Ok(()) => Ok(()),
-            Err(Error::Io(e)) if e.kind() == io::ErrorKind::WouldBlock => self.flush().await,
-            Err(error) => Err(error.to_string()),
-        }
-    }
-
-    async fn flush(&mut self) -> Result<(), String> {
-        loop {
-            self.0
-                .get_ref()
-                .0
-                .writable()
-                .await
-                .map_err(|e| e.to_string())?;
-            match self.0.flush() {
-                Ok(()) => return Ok(()),
-                Err(Error::Io(e)) if e.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error.to_string()),
-            }
-        }
-    }
-
-    /// The next message.
-    pub async fn next(&mut self) -> Result<Message, String> {
-        loop {
-            match self.0.read() {
-                Ok(message) => return Ok(message),
-                Err(Error::Io(e)) if e.kind() == io::ErrorKind::WouldBlock => {
-                    let ready = self.0.get_ref().0.readable().await;
-                    ready.map_err(|e| e.to_string())?;
-                }
-                Err(error) => return Err(error.to_string()),
-            }
-        }
-    }
-
-    /// The next message of the protocol; pings are answered.
-    pub async fn next_json(&mut self) -> Result<Value, String> {
-        loop {
-            let message = self.next().await?;
-            if let Message::Close(frame) = &message {
-                return Err(format!("closed: {frame:?}"));
-            }
-            let Message::Text(text) = message else {
-                continue;
-            };
-            let value: Value = serde_json::from_str(&text).map_err(|e| e.to_string())?;
-            if value["msg"] == "Ping" {
-                let pong = json!({"Pong": value["data"]}).to_string();
-                self.send(Message::text(pong)).await?;
-                continue;
-            }
-            return Ok(value);
-        }
-    }
+/// A socket to `/ws` of `server`.
+pub async fn connect(server: SocketAddr) -> Result<Socket, String> {
+    let socket = Socket::connect(server, &format!("ws://{server}/ws"), None).await;
+    socket.map_err(|e| e.to_string())
 }
 
 /// Somebody in a room.
@@ -137,7 +34,7 @@ impl Member {
         };
         let name = format!("m{seat}");
         let mut member = Self {
-            socket: Socket::connect(server).await?,
+            socket: connect(server).await?,
             signal: Signal::new(&name, credentials, true, (seat as u32 + 1) << 16),
             room: format!("r{room}"),
             joined_in: Duration::ZERO,
@@ -154,11 +51,11 @@ impl Member {
 
     async fn command(&mut self, command: Value) -> Result<(), String> {
         let frame = json!({"Command": {"room_id": self.room, "command": command}});
-        self.socket.send(Message::text(frame.to_string())).await
+        self.socket.send(&frame).await.map_err(|e| e.to_string())
     }
 
     async fn step(&mut self) -> Result<(), String> {
-        let message = self.socket.next_json().await?;
+        let message = self.socket.next().await.map_err(|e| e.to_string())?;
         let event = &message["data"]["event"];
         if event["event"].is_string() {
             for command in self.signal.handle(event) {

@@ -4,9 +4,8 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use tungstenite::Message;
 
-use crate::client::Socket;
+use crate::client::{Socket, connect};
 use crate::percentiles;
 use crate::server::Server;
 
@@ -44,14 +43,11 @@ fn big_room(policy: &str) -> Value {
 
 /// A socket that asks to join; what is answered is left to the caller.
 pub async fn join(address: SocketAddr, room: &str, member: &str, credential: &str) -> Socket {
-    let mut socket = Socket::connect(address).await.expect("a socket");
+    let mut socket = connect(address).await.expect("a socket");
     let data = json!({"member_id": member, "credential": credential});
     let command = json!({"command": "JoinRoom", "data": data});
     let frame = json!({"Command": {"room_id": room, "command": command}});
-    socket
-        .send(Message::text(frame.to_string()))
-        .await
-        .expect("sent");
+    socket.send(&frame).await.expect("sent");
     socket
 }
 
@@ -65,7 +61,7 @@ pub async fn apply(server: &Server) -> Value {
     for n in 0..MEMBERS {
         let mut socket = join(server.public, "big", &format!("m{n}"), "x").await;
         loop {
-            let message = socket.next_json().await.expect("an event");
+            let message = socket.next().await.expect("an event");
             if message["data"]["event"]["event"] == "RoomJoined" {
                 break;
             }
@@ -98,7 +94,7 @@ pub async fn wrong_joins(server: &Server) -> Value {
         let address = server.public;
         tokio::spawn(async move {
             let mut socket = join(address, "vault", "ann", &format!("guess {n}")).await;
-            while socket.next_json().await.is_ok() {}
+            while socket.next().await.is_ok() {}
         })
     };
     let guesses: Vec<_> = (0..GUESSES).map(guess).collect();

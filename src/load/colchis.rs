@@ -192,8 +192,8 @@ impl Signal {
     }
 }
 
-/// The room as the Control API takes it: publishers, and members that receive all they send.
-pub fn room_spec(crowd: super::Crowd, audio: bool, video: bool) -> Value {
+/// `room` as the Control API takes it: publishers, and members that receive all they send.
+pub fn room_spec(room: &str, crowd: super::Crowd, audio: bool, video: bool) -> Value {
     let mut pipeline = serde_json::Map::new();
     pipeline.insert("all".to_owned(), json!({"kind": "Hub"}));
     let kinds: Vec<&str> = [("audio", audio), ("video", video)]
@@ -213,7 +213,7 @@ pub fn room_spec(crowd: super::Crowd, audio: bool, video: bool) -> Value {
         if !seat.publishes || crowd.all_to_all {
             endpoints.insert(
                 "in".to_owned(),
-                json!({"kind": "WebRtcPlayEndpoint", "spec": {"src": "local://ROOM/all"}}),
+                json!({"kind": "WebRtcPlayEndpoint", "spec": {"src": format!("local://{room}/all")}}),
             );
         }
         pipeline.insert(

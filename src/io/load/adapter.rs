@@ -130,11 +130,9 @@ impl Colchis {
 impl Adapter for Colchis {
     fn prepare(&self, crowd: Crowd) -> Local<'_, Result<(), LoadError>> {
         Box::pin(async move {
-            let spec = room_spec(crowd, self.audio, self.video).to_string();
             for number in 0..crowd.rooms {
                 let name = room(number);
-                let spec = spec.replace("local://ROOM/", &format!("local://{name}/"));
-                let spec: Value = serde_json::from_str(&spec).unwrap_or_default();
+                let spec = room_spec(&name, crowd, self.audio, self.video);
                 let path = format!("/v1/rooms/{name}");
                 self.call(reqwest::Method::PUT, &path, Some(&spec)).await?;
             }

@@ -5,7 +5,7 @@ mod args;
 mod janus;
 mod media;
 mod progress;
-mod signal;
+pub mod signal;
 
 use std::cell::RefCell;
 use std::rc::Rc;

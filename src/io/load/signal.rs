@@ -7,9 +7,11 @@ use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tungstenite::client::IntoClientRequest;
 use tungstenite::handshake::HandshakeError;
+use tungstenite::protocol::WebSocketConfig;
 use tungstenite::{Error, Message, WebSocket};
 
 use super::LoadError;
+use crate::limits::LOAD_MESSAGE_BYTES_MAX;
 
 /// tokio's stream as tungstenite wants one: it says "would block" instead of waiting.
 struct Stream(TcpStream);
@@ -53,7 +55,8 @@ impl Socket {
                 .headers_mut()
                 .insert("sec-websocket-protocol", value);
         }
-        let mut done = tungstenite::client::client(request, Stream(tcp));
+        let config = WebSocketConfig::default().max_message_size(Some(LOAD_MESSAGE_BYTES_MAX));
+        let mut done = tungstenite::client::client_with_config(request, Stream(tcp), Some(config));
         loop {
             match done {
                 Ok((socket, _)) => return Ok(Self(socket)),
@@ -69,7 +72,12 @@ impl Socket {
 
     /// Sends a JSON value.
     pub async fn send(&mut self, value: &Value) -> Result<(), LoadError> {
-        let mut sent = self.0.send(Message::text(value.to_string()));
+        self.send_message(Message::text(value.to_string())).await
+    }
+
+    /// Sends any message.
+    pub async fn send_message(&mut self, message: Message) -> Result<(), LoadError> {
+        let mut sent = self.0.send(message);
         loop {
             match sent {
                 Ok(()) => return Ok(()),
@@ -83,21 +91,29 @@ impl Socket {
         }
     }
 
-    /// The next JSON value. Pings of Colchis' protocol are answered here.
-    pub async fn next(&mut self) -> Result<Value, LoadError> {
+    /// The next message, whatever it is.
+    pub async fn next_message(&mut self) -> Result<Message, LoadError> {
         loop {
-            let text = match self.0.read() {
-                Ok(Message::Text(text)) => text,
-                Ok(Message::Close(frame)) => {
-                    return Err(broken(format!("closed by the server: {frame:?}")));
-                }
-                Ok(_) => continue,
+            match self.0.read() {
+                Ok(message) => return Ok(message),
                 Err(Error::Io(e)) if e.kind() == io::ErrorKind::WouldBlock => {
                     let ready = self.0.get_ref().0.readable().await;
                     ready.map_err(broken)?;
-                    continue;
                 }
                 Err(error) => return Err(broken(error)),
+            }
+        }
+    }
+
+    /// The next JSON value. Pings of Colchis' protocol are answered here.
+    pub async fn next(&mut self) -> Result<Value, LoadError> {
+        loop {
+            let text = match self.next_message().await? {
+                Message::Text(text) => text,
+                Message::Close(frame) => {
+                    return Err(broken(format!("closed by the server: {frame:?}")));
+                }
+                _ => continue,
             };
             let value: Value = serde_json::from_str(&text).map_err(broken)?;
             if value["msg"] != "Ping" {

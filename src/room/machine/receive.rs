@@ -55,25 +55,6 @@ impl Machine {
         forwarded
     }
 
-    /// The payload where it may be changed, padded if that leaves it a datagram; its length, and whether it is padded.
-    fn lay_out(&mut self, received: &Received<'_>, pad: u8) -> (usize, bool) {
-        let len = received.payload.len();
-        let padded = len + usize::from(pad);
-        // RFC 3550 section 5.1: the last byte counts them.
-        let fits = pad > 0 && padded <= PADDED_BYTES_MAX && received.fields.codec.kind().is_video();
-        let total = if fits { padded } else { len };
-        let Some(room) = self.payload.get_mut(..total) else {
-            return (0, false);
-        };
-        let (media, padding) = room.split_at_mut(len);
-        media.copy_from_slice(received.payload);
-        padding.fill(0);
-        if let Some(last) = padding.last_mut() {
-            *last = pad;
-        }
-        (total, fits)
-    }
-
     /// One copy for each subscriber, rewritten and sealed into its slot.
     fn fan_out(
         &mut self,
@@ -82,7 +63,6 @@ impl Machine {
         pad: u8,
         turn: &mut Turn<'_>,
     ) -> Result<(), DropReason> {
-        let (len, padding) = self.lay_out(received, pad);
         let up = self
             .ups
             .get_mut(up_key)
@@ -90,7 +70,8 @@ impl Machine {
         if up.fan_out.is_empty() {
             return Err(DropReason::NoSubscriber);
         }
-        let payload = self.payload.get_mut(..len).ok_or(DropReason::Oversize)?;
+        let (payload, padding) =
+            lay_out(&mut self.payload, received, pad).ok_or(DropReason::Oversize)?;
         let mut wants_key_frame = false;
         for down_key in &up.fan_out {
             let Some(down) = self.downs.get_mut(*down_key) else {
@@ -124,6 +105,26 @@ impl Machine {
         }
         Ok(())
     }
+}
+
+/// The payload where it may be changed, padded if that leaves it a datagram; and whether it is padded.
+fn lay_out<'a>(
+    room: &'a mut [u8],
+    received: &Received<'_>,
+    pad: u8,
+) -> Option<(&'a mut [u8], bool)> {
+    let len = received.payload.len();
+    let padded = len + usize::from(pad);
+    let fits = pad > 0 && padded <= PADDED_BYTES_MAX && received.fields.codec.kind().is_video();
+    let room = room.get_mut(..if fits { padded } else { len })?;
+    let (media, padding) = room.split_at_mut(len);
+    media.copy_from_slice(received.payload);
+    padding.fill(0);
+    // RFC 3550 section 5.1: the last byte counts them.
+    if let Some(last) = padding.last_mut() {
+        *last = pad;
+    }
+    Some((room, fits))
 }
 
 /// Decides how the packet looks to one subscriber and seals it into `slot`: one pass over the payload, whose few bytes that
