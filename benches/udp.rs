@@ -57,7 +57,7 @@ fn round(socket: &mut MediaSocket, to: &[SocketAddr], train: usize) -> (f64, boo
 fn measure(name: &str, near: IpAddr, to: &[SocketAddr]) {
     let socket = |way| {
         let socket = MediaSocket::bind(SocketAddr::new(near, 0), 8 << 20).expect("a socket");
-        socket.with_way(way)
+        socket.with_way(way).expect("a way")
     };
     let (mut single, mut trains) = (socket(UdpWay::Batches), socket(UdpWay::Trains));
     for train in TRAINS {

@@ -6,13 +6,16 @@
 //! No call blocks (MSG_DONTWAIT); readiness comes from the executor ([`crate::io::shard`]).
 
 mod address;
+mod chunk;
 pub mod equal;
+mod pieces;
 mod plain;
 pub mod probe;
 mod receive;
 mod refusals;
 mod send;
 mod trains;
+mod uring;
 
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
@@ -28,6 +31,7 @@ use crate::transmit::TransmitQueue;
 pub use plain::Plain;
 pub use receive::{RecvBatch, set_gro};
 pub use send::SendBatch;
+pub use uring::Uring;
 
 /// Why a media port cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +46,12 @@ pub enum UdpError {
         /// What the kernel said.
         source: io::Error,
     },
+    /// No ring for `media.udp = "uring"`.
+    #[error(
+        "no io_uring with multishot receive for media: {0}; it needs Linux 6.1 and `sysctl kernel.io_uring_disabled=0`; or set \
+         `media.udp` to `auto`"
+    )]
+    Ring(io::Error),
 }
 
 /// One datagram of a receive batch.
@@ -52,6 +62,9 @@ pub struct Received<'a> {
     pub bytes: Option<&'a mut [u8]>,
 }
 
+/// Hears how many datagrams have left, as they do.
+pub type Left<'a> = &'a mut dyn FnMut(u64);
+
 /// A way to move datagrams between a socket and the shard.
 pub trait UdpBackend: std::fmt::Debug + Send {
     /// Reads a bounded batch of what is there; how many datagrams. Zero: nothing is.
@@ -61,13 +74,14 @@ pub trait UdpBackend: std::fmt::Debug + Send {
     /// Datagram `index` of the last batch.
     fn datagram(&mut self, index: usize) -> Option<Received<'_>>;
     /// Sends every datagram of `queue`, those to one destination in order. What the kernel does not take is lost and
-    /// counted.
+    /// counted; `left` hears of the rest.
     fn send(
         &mut self,
         socket: BorrowedFd<'_>,
         dual_stack: bool,
         queue: &TransmitQueue,
         now: Time,
+        left: Left<'_>,
     ) -> Sent;
 }
 
@@ -100,8 +114,10 @@ impl UdpBackend for Batched {
         dual_stack: bool,
         queue: &TransmitQueue,
         now: Time,
+        left: Left<'_>,
     ) -> Sent {
-        self.send.send(socket.as_raw_fd(), queue, dual_stack, now)
+        self.send
+            .send(socket.as_raw_fd(), queue, dual_stack, now, left)
     }
 }
 
@@ -134,15 +150,15 @@ impl MediaSocket {
             way: UdpWay::Plain,
             dual_stack: local.is_ipv6(),
         };
-        Ok(socket.with_way(UdpWay::Trains))
+        socket.with_way(UdpWay::Trains)
     }
 
-    /// How datagrams go: in trains unless this is said.
-    #[must_use]
-    pub fn with_way(mut self, way: UdpWay) -> Self {
+    /// How datagrams go: in trains unless this is said. An error: this host has no such way.
+    pub fn with_way(mut self, way: UdpWay) -> Result<Self, UdpError> {
         let fd = self.socket.as_raw_fd();
-        let gro = receive::set_gro(fd, way == UdpWay::Trains);
+        let gro = receive::set_gro(fd, matches!(way, UdpWay::Trains | UdpWay::Uring));
         self.backend = match way {
+            UdpWay::Uring => Box::new(Uring::new().map_err(UdpError::Ring)?),
             UdpWay::Plain => Box::new(Plain::default()),
             UdpWay::Batches => Box::new(Batched {
                 recv: RecvBatch::new(false),
@@ -154,7 +170,7 @@ impl MediaSocket {
             }),
         };
         self.way = way;
-        self
+        Ok(self)
     }
 
     /// Lets the kernel look at the network card's queue for `us` before it says that nothing is there. A driver that cannot
@@ -197,9 +213,15 @@ impl MediaSocket {
 
     /// Sends all of `queue` and clears it.
     pub fn send(&mut self, queue: &mut TransmitQueue, now: Time) -> Sent {
+        self.send_heard(queue, now, &mut |_| {})
+    }
+
+    /// Sends all of `queue` and clears it; `left` hears how many have left, as they do.
+    pub fn send_heard(&mut self, queue: &mut TransmitQueue, now: Time, left: Left<'_>) -> Sent {
+        let socket = self.socket.as_fd();
         let outcome = self
             .backend
-            .send(self.socket.as_fd(), self.dual_stack, queue, now);
+            .send(socket, self.dual_stack, queue, now, left);
         queue.clear();
         outcome
     }
@@ -253,7 +275,7 @@ mod tests {
         let ways = |bind| UdpWay::ALL.map(|way| (bind, way));
         for (bind, way) in ["[::]:0", "127.0.0.1:0"].into_iter().flat_map(ways) {
             let media = MediaSocket::bind(bind.parse().unwrap(), 1 << 20).unwrap();
-            let mut media = media.with_way(way);
+            let mut media = media.with_way(way).unwrap();
             let port = media.local_addr().unwrap().port();
             let peer = UdpSocket::bind("127.0.0.1:0").unwrap();
             for i in 0..5u8 {
@@ -277,7 +299,7 @@ mod tests {
             let outcome = media.send(&mut queue, Time::ZERO);
             assert_eq!(outcome.datagrams + outcome.refused, 200);
             let [first, .., longest] = outcome.trains;
-            let wanted = if way == UdpWay::Trains {
+            let wanted = if way.has_trains() {
                 (0, 3)
             } else {
                 (200, 0)
@@ -308,8 +330,8 @@ mod tests {
     fn trains_arrive_as_the_datagrams_they_were_made_of() {
         for way in UdpWay::ALL {
             let media = MediaSocket::bind("[::]:0".parse().unwrap(), 1 << 20).unwrap();
-            let mut media = media.with_way(way);
-            let trains = way == UdpWay::Trains;
+            let mut media = media.with_way(way).unwrap();
+            let trains = way.has_trains();
             let peers: Vec<UdpSocket> = (0..3)
                 .map(|_| UdpSocket::bind("127.0.0.1:0").unwrap())
                 .collect();
@@ -375,7 +397,7 @@ mod tests {
     fn datagrams_that_are_too_long_are_told_and_those_after_them_read() {
         for way in UdpWay::ALL {
             let media = MediaSocket::bind("127.0.0.1:0".parse().unwrap(), 1 << 20).unwrap();
-            let mut media = media.with_way(way);
+            let mut media = media.with_way(way).unwrap();
             let peer = UdpSocket::bind("127.0.0.1:0").unwrap();
             let to = media.local_addr().unwrap();
             for len in [9000, 2049, 0, 1, 2048] {
@@ -399,7 +421,7 @@ mod tests {
     fn a_train_comes_apart_as_it_was_sent() {
         let any = || MediaSocket::bind("127.0.0.1:0".parse().unwrap(), 1 << 20).unwrap();
         for way in UdpWay::ALL {
-            let (mut from, mut to) = (any(), any().with_way(way));
+            let (mut from, mut to) = (any(), any().with_way(way).unwrap());
             let mut queue = TransmitQueue::with_slots(200);
             let sizes = (0..150).map(|n| if n % 40 == 39 { 700 } else { 1200 });
             let wanted: Vec<Vec<u8>> = sizes

@@ -6,7 +6,7 @@ use std::os::fd::BorrowedFd;
 
 use rustix::net::{RecvFlags, SendFlags, recvfrom, sendto};
 
-use super::{Received, UdpBackend, canonical, mapped};
+use super::{Left, Received, UdpBackend, canonical, mapped};
 use crate::limits::{DATAGRAM_BYTES_MAX, RECV_BATCH};
 use crate::metrics::Sent;
 use crate::time::Time;
@@ -79,6 +79,7 @@ impl UdpBackend for Plain {
         dual_stack: bool,
         queue: &TransmitQueue,
         _now: Time,
+        left: Left<'_>,
     ) -> Sent {
         let mut outcome = Sent::default();
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
@@ -91,7 +92,10 @@ impl UdpBackend for Plain {
                 }
             };
             match sent {
-                Ok(len) => outcome.count(1, len as u64),
+                Ok(len) => {
+                    outcome.count(1, len as u64);
+                    left(1);
+                }
                 Err(_) => outcome.refused += 1,
             }
         }
