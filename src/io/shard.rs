@@ -316,9 +316,7 @@ impl Driver {
         let (clock, read) = (self.clock, self.batch_at);
         let mut took = Forwarding::default();
         let mut left = |copies| took.count(copies, clock.now().since(read).as_micros() as u64);
-        let sent = self
-            .socket
-            .send_heard(&mut self.tx, clock.now(), &mut left);
+        let sent = self.socket.send_heard(&mut self.tx, clock.now(), &mut left);
         self.shard.count_sent(&sent, &took);
     }
 

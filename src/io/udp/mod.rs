@@ -219,9 +219,7 @@ impl MediaSocket {
     /// Sends all of `queue` and clears it; `left` hears how many have left, as they do.
     pub fn send_heard(&mut self, queue: &mut TransmitQueue, now: Time, left: Left<'_>) -> Sent {
         let socket = self.socket.as_fd();
-        let outcome = self
-            .backend
-            .send(socket, self.dual_stack, queue, now, left);
+        let outcome = self.backend.send(socket, self.dual_stack, queue, now, left);
         queue.clear();
         outcome
     }
@@ -299,11 +297,7 @@ mod tests {
             let outcome = media.send(&mut queue, Time::ZERO);
             assert_eq!(outcome.datagrams + outcome.refused, 200);
             let [first, .., longest] = outcome.trains;
-            let wanted = if way.has_trains() {
-                (0, 3)
-            } else {
-                (200, 0)
-            };
+            let wanted = if way.has_trains() { (0, 3) } else { (200, 0) };
             assert_eq!((first, longest), wanted, "64, 64, 64 and 8: {outcome:?}");
             assert!(queue.is_empty());
             let mut buf = [0; 64];

@@ -4,9 +4,7 @@
 
 use std::mem;
 
-use crate::limits::{
-    DATAGRAM_BYTES_MAX, DTLS_DATAGRAM_BYTES_MAX, RECV_BATCH, RECV_TRAINS,
-};
+use crate::limits::{DATAGRAM_BYTES_MAX, DTLS_DATAGRAM_BYTES_MAX, RECV_BATCH, RECV_TRAINS};
 
 /// Longest datagram that is handed on: what any protocol on the port may bring. Longer ones are told, without bytes.
 pub const RECV_BYTES: usize = 2048;

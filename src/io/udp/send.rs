@@ -154,9 +154,7 @@ impl Flush<'_> {
         let mut done = 0;
         while done < trains.len() {
             let mut results: Results = [Ok(0); CHUNK_MESSAGES];
-            let tried = self
-                .way
-                .submit(self.fd, chunk.messages(done), &mut results);
+            let tried = self.way.submit(self.fd, chunk.messages(done), &mut results);
             let rest = trains.get(done..).unwrap_or_default();
             let mut full = false;
             for (train, result) in rest.iter().zip(results).take(tried) {

@@ -90,7 +90,10 @@ impl Receiver {
             if !cqueue::more(completion.flags()) {
                 self.armed = false;
             }
-            match (completion.result(), cqueue::buffer_select(completion.flags())) {
+            match (
+                completion.result(),
+                cqueue::buffer_select(completion.flags()),
+            ) {
                 (len @ 0.., Some(buffer)) => self.take(buffer, len as usize),
                 // Out of buffers, and an ICMP error of an earlier send: asking again is all it needs.
                 (code, _) if [-libc::ENOBUFS, -libc::ECONNREFUSED].contains(&code) => {}
