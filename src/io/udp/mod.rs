@@ -14,12 +14,14 @@ pub mod probe;
 mod receive;
 mod refusals;
 mod send;
+mod sleeper;
 mod trains;
 mod uring;
 
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -31,6 +33,7 @@ use crate::transmit::TransmitQueue;
 pub use plain::Plain;
 pub use receive::{RecvBatch, set_gro};
 pub use send::SendBatch;
+use sleeper::Sleeper;
 pub use uring::Uring;
 
 /// Why a media port cannot be used.
@@ -71,6 +74,15 @@ pub trait UdpBackend: std::fmt::Debug + Send {
     fn recv(&mut self, socket: BorrowedFd<'_>) -> io::Result<usize>;
     /// Whether the last batch was as large as it can be: there may be more.
     fn more(&self) -> bool;
+    /// Sleeps until there is something to read, `bell` becomes readable, or `most` has passed; it may return early.
+    fn wait(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        bell: BorrowedFd<'_>,
+        most: Duration,
+    ) -> io::Result<()>;
+    /// Whether `bell` has become readable, as of the last wait and the read after it; asked once it is false again.
+    fn heard(&mut self) -> bool;
     /// Datagram `index` of the last batch.
     fn datagram(&mut self, index: usize) -> Option<Received<'_>>;
     /// Sends every datagram of `queue`, those to one destination in order. What the kernel does not take is lost and
@@ -90,6 +102,7 @@ pub trait UdpBackend: std::fmt::Debug + Send {
 pub struct Batched {
     recv: RecvBatch,
     send: SendBatch,
+    sleeper: Sleeper,
 }
 
 impl UdpBackend for Batched {
@@ -99,6 +112,19 @@ impl UdpBackend for Batched {
 
     fn more(&self) -> bool {
         self.recv.is_full()
+    }
+
+    fn wait(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        bell: BorrowedFd<'_>,
+        most: Duration,
+    ) -> io::Result<()> {
+        self.sleeper.wait(socket, bell, most)
+    }
+
+    fn heard(&mut self) -> bool {
+        self.sleeper.heard()
     }
 
     fn datagram(&mut self, index: usize) -> Option<Received<'_>> {
@@ -163,10 +189,12 @@ impl MediaSocket {
             UdpWay::Batches => Box::new(Batched {
                 recv: RecvBatch::new(false),
                 send: SendBatch::new(false),
+                sleeper: Sleeper::default(),
             }),
             UdpWay::Trains => Box::new(Batched {
                 recv: RecvBatch::new(gro),
                 send: SendBatch::new(true),
+                sleeper: Sleeper::default(),
             }),
         };
         self.way = way;
@@ -191,7 +219,17 @@ impl MediaSocket {
         self.socket.local_addr()
     }
 
-    /// A second handle on the same socket, for the executor to wait on.
+    /// Sleeps until there is something to read, `bell` becomes readable, or `most` has passed; it may return early.
+    pub fn wait(&mut self, bell: BorrowedFd<'_>, most: Duration) -> io::Result<()> {
+        self.backend.wait(self.socket.as_fd(), bell, most)
+    }
+
+    /// Whether `bell` has become readable, as of the last wait and the read after it.
+    pub fn heard(&mut self) -> bool {
+        self.backend.heard()
+    }
+
+    /// A second handle on the same socket.
     pub fn try_clone(&self) -> io::Result<UdpSocket> {
         self.socket.try_clone()
     }

@@ -1,8 +1,8 @@
-//! An io_uring of the shard's own for its socket: one receive request that goes on for good and fills provided buffers, and
-//! one submission for each chunk of messages to send.
+//! An io_uring of the shard's own for its socket: one receive request that goes on for good and fills provided buffers, one
+//! submission for each chunk of messages to send, and a sleep that ends with the datagrams already there.
 //!
-//! The rings run their work only when the shard asks (IORING_SETUP_DEFER_TASKRUN, io_uring_setup(2)), so nothing is read
-//! behind the back of the executor, which waits for the socket to be readable as with every other way.
+//! The rings run their work only when the shard enters them (IORING_SETUP_DEFER_TASKRUN, io_uring_setup(2)): nothing
+//! interrupts it meanwhile.
 #![allow(unsafe_code)]
 
 mod buffers;
@@ -11,7 +11,9 @@ mod send;
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::time::Duration;
 
+use io_uring::types::{SubmitArgs, Timespec};
 use io_uring::{EnterFlags, IoUring};
 
 use super::send::SendBatch;
@@ -44,6 +46,19 @@ impl UdpBackend for Uring {
 
     fn more(&self) -> bool {
         self.recv.is_full()
+    }
+
+    fn wait(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        bell: BorrowedFd<'_>,
+        most: Duration,
+    ) -> io::Result<()> {
+        self.recv.wait(socket.as_raw_fd(), bell.as_raw_fd(), most)
+    }
+
+    fn heard(&mut self) -> bool {
+        self.recv.heard()
     }
 
     fn datagram(&mut self, index: usize) -> Option<Received<'_>> {
@@ -90,12 +105,32 @@ impl Ring {
         Ok(Self { ring, owned: false })
     }
 
-    /// Hands the requests over, runs what is due, and waits for `completions`.
-    fn enter(&mut self, completions: u32) -> io::Result<()> {
+    fn own(&mut self) -> io::Result<()> {
         if !self.owned {
             self.ring.submitter().register_enable_rings()?;
             self.owned = true;
         }
+        Ok(())
+    }
+
+    /// Hands the requests over and sleeps until something has completed, or `most` has passed, or a signal comes.
+    fn sleep(&mut self, most: Duration) -> io::Result<()> {
+        self.own()?;
+        self.ring.submission().sync();
+        let most = Timespec::from(most);
+        let args = SubmitArgs::new().timespec(&most);
+        match self.ring.submitter().submit_with_args(1, &args) {
+            Ok(_) => Ok(()),
+            Err(error) => match error.raw_os_error() {
+                Some(libc::ETIME | libc::EINTR) => Ok(()),
+                _ => Err(error),
+            },
+        }
+    }
+
+    /// Hands the requests over, runs what is due, and waits for `completions`.
+    fn enter(&mut self, completions: u32) -> io::Result<()> {
+        self.own()?;
         loop {
             let requests = self.ring.submission().len() as u32;
             let flags = EnterFlags::GETEVENTS.bits();

@@ -5,9 +5,10 @@ use std::io;
 use std::mem;
 use std::net::SocketAddr;
 use std::os::fd::RawFd;
+use std::time::Duration;
 
 use io_uring::types::{Fd, RecvMsgOut};
-use io_uring::{cqueue, opcode};
+use io_uring::{cqueue, opcode, squeue};
 
 use super::Ring;
 use super::buffers::Buffers;
@@ -22,6 +23,9 @@ const HEAD_BYTES: usize = 16 + NAME_BYTES + CONTROL_BYTES;
 /// Twice a batch: one is read while the kernel fills the other.
 const BUFFERS: u16 = (2 * RECV_TRAINS).next_power_of_two() as u16;
 const GROUP: u16 = 0;
+/// Names of the two requests that go on for good.
+const DATAGRAMS: u64 = 0;
+const BELL: u64 = 1;
 
 /// One batch at a time; its buffers go back to the kernel when the next one is asked for.
 pub struct Receiver {
@@ -30,8 +34,12 @@ pub struct Receiver {
     buffers: Buffers,
     /// What a buffer's head is made from; it stays where it is.
     header: Box<libc::msghdr>,
-    /// The request is with the kernel.
+    /// The request for datagrams is with the kernel,
     armed: bool,
+    /// and the one for the bell.
+    listens: bool,
+    /// The bell has become readable.
+    heard: bool,
     full: bool,
     pieces: Pieces,
     /// Sender and buffer of each message of the batch.
@@ -64,6 +72,8 @@ impl Receiver {
             buffers,
             header,
             armed: false,
+            listens: false,
+            heard: false,
             full: false,
             pieces: Pieces::new(RECV_TRAINS * RECV_TRAIN_MAX),
             messages: Vec::with_capacity(RECV_TRAINS),
@@ -81,15 +91,22 @@ impl Receiver {
         if !self.armed {
             self.arm(fd)?;
         }
-        self.ring.enter(0)?;
+        // After a sleep they are there already.
+        if self.ring.ring.completion().is_empty() {
+            self.ring.enter(0)?;
+        }
         let mut failed = None;
         while self.messages.len() < RECV_TRAINS {
             let Some(completion) = self.ring.ring.completion().next() else {
                 break;
             };
-            if !cqueue::more(completion.flags()) {
-                self.armed = false;
+            let goes_on = cqueue::more(completion.flags());
+            if completion.user_data() == BELL {
+                self.heard = true;
+                self.listens = goes_on;
+                continue;
             }
+            self.armed = goes_on;
             match (
                 completion.result(),
                 cqueue::buffer_select(completion.flags()),
@@ -120,13 +137,40 @@ impl Receiver {
         Some((from, Some(bytes)))
     }
 
+    /// Sleeps until there is a datagram, `bell` becomes readable, or `most` has passed.
+    pub fn wait(&mut self, fd: RawFd, bell: RawFd, most: Duration) -> io::Result<()> {
+        if !self.ring.ring.completion().is_empty() {
+            return Ok(());
+        }
+        if !self.armed {
+            self.give_back();
+            self.arm(fd)?;
+        }
+        if !self.listens {
+            let request = opcode::PollAdd::new(Fd(bell), libc::POLLIN as u32).multi(true);
+            self.push(&request.build().user_data(BELL))?;
+            self.listens = true;
+        }
+        self.ring.sleep(most)
+    }
+
+    /// Whether the bell has become readable since this was asked last.
+    pub fn heard(&mut self) -> bool {
+        mem::take(&mut self.heard)
+    }
+
     fn arm(&mut self, fd: RawFd) -> io::Result<()> {
-        let request = opcode::RecvMsgMulti::new(Fd(fd), &raw const *self.header, GROUP).build();
-        // SAFETY: the header is boxed and lives until the ring is gone, as the buffers do; the socket outlives its backend.
-        let pushed = unsafe { self.ring.ring.submission().push(&request) };
-        pushed.map_err(|_| io::Error::from(io::ErrorKind::WouldBlock))?;
+        let request = opcode::RecvMsgMulti::new(Fd(fd), &raw const *self.header, GROUP);
+        self.push(&request.build().user_data(DATAGRAMS))?;
         self.armed = true;
         Ok(())
+    }
+
+    fn push(&mut self, request: &squeue::Entry) -> io::Result<()> {
+        // SAFETY: the header is boxed and lives until the ring is gone, as the buffers do; socket and bell are open as long
+        // as their numbers are used.
+        let pushed = unsafe { self.ring.ring.submission().push(request) };
+        pushed.map_err(|_| io::Error::from(io::ErrorKind::WouldBlock))
     }
 
     /// The buffers of the last batch are the kernel's again.
