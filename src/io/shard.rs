@@ -24,7 +24,7 @@ use crate::io::udp::{MediaSocket, equal};
 use crate::limits::{
     FAN_OUT_MAX, READ_TURN_MAX_US, RESTARTS_MAX, RESTARTS_PERIOD_S, SHARD_EVENTS_MAX,
 };
-use crate::metrics::Sent;
+use crate::metrics::{Busy, Sent};
 use crate::shard::{Shard, ShardConfig};
 use crate::time::{RateWindow, Time};
 use crate::transmit::TransmitQueue;
@@ -45,6 +45,12 @@ const TIMER_SLEEP_MIN: Duration = Duration::from_micros(100);
 const IDLE_SLEEP: Duration = Duration::from_millis(100);
 /// Pause after a socket error that is no datagram's fault.
 const SOCKET_ERROR_PAUSE: Duration = Duration::from_millis(10);
+
+/// Which part of a shard's work a turn is.
+type Part = fn(&mut Busy) -> &mut Duration;
+const PACKETS: Part = |busy| &mut busy.packets;
+const COMMANDS: Part = |busy| &mut busy.commands;
+const TIMERS: Part = |busy| &mut busy.timers;
 
 /// What a shard thread is started with.
 pub struct ShardThread {
@@ -90,8 +96,10 @@ struct Driver {
     held: Option<ShardEvent>,
     clock: Clock,
     stopped: bool,
-    /// Time spent working since the last snapshot.
-    busy: Duration,
+    /// Time spent working since the start,
+    busy: Busy,
+    /// and until the last snapshot.
+    told_busy: Busy,
     last_snapshot: Time,
     restarts: RateWindow,
 }
@@ -119,7 +127,8 @@ async fn run(thread: ShardThread) {
         held: None,
         clock: thread.clock,
         stopped: false,
-        busy: Duration::ZERO,
+        busy: Busy::default(),
+        told_busy: Busy::default(),
         last_snapshot: thread.clock.now(),
         restarts: RateWindow::new(RESTARTS_MAX, Duration::from_secs(RESTARTS_PERIOD_S)),
     }));
@@ -135,10 +144,10 @@ async fn read_loop(driver: Rc<RefCell<Driver>>, waiter: UdpSocket) {
     loop {
         // One byte, peeked: the executor's way to wait for readiness through its ring.
         let ready = waiter.peek_from(&mut peek).await.is_ok();
-        if !ready && !guarded(&driver, Driver::read_turn).unwrap_or(false) {
+        if !ready && !guarded(&driver, PACKETS, Driver::read_turn).unwrap_or(false) {
             sleep(SOCKET_ERROR_PAUSE).await;
         }
-        while guarded(&driver, Driver::read_turn).unwrap_or(false) {
+        while guarded(&driver, PACKETS, Driver::read_turn).unwrap_or(false) {
             yield_if_needed().await;
         }
     }
@@ -147,28 +156,36 @@ async fn read_loop(driver: Rc<RefCell<Driver>>, waiter: UdpSocket) {
 async fn command_loop(driver: Rc<RefCell<Driver>>, inbox: CommandInbox) {
     while !driver.borrow().stopped {
         inbox.wait().await;
-        guarded(&driver, |driver| driver.command_turn(&inbox));
+        guarded(&driver, COMMANDS, |driver, start| {
+            driver.command_turn(start, &inbox);
+        });
         yield_if_needed().await;
     }
 }
 
 async fn timer_loop(driver: Rc<RefCell<Driver>>) {
     loop {
-        let pause = guarded(&driver, Driver::timer_turn);
+        let pause = guarded(&driver, TIMERS, Driver::timer_turn);
         sleep(pause.unwrap_or(TIMER_SLEEP_MIN)).await;
     }
 }
 
-/// Runs one turn. A panic that no room's guard has caught restarts the shard (threats.md rule 10); then `None`.
-fn guarded<T>(driver: &RefCell<Driver>, turn: impl FnOnce(&mut Driver) -> T) -> Option<T> {
+/// Runs one turn, which gets the time it begins, and counts how long it takes: all work of the loop is in one, and nothing
+/// else is. A panic that no room's guard has caught restarts the shard (threats.md rule 10); then `None`.
+fn guarded<T>(
+    driver: &RefCell<Driver>,
+    part: Part,
+    turn: impl FnOnce(&mut Driver, Time) -> T,
+) -> Option<T> {
     let mut driver = driver.borrow_mut();
-    match catch_unwind(AssertUnwindSafe(|| turn(&mut driver))) {
-        Ok(value) => Some(value),
-        Err(_) => {
-            driver.restart();
-            None
-        }
+    let start = driver.clock.now();
+    let done = catch_unwind(AssertUnwindSafe(|| turn(&mut driver, start))).ok();
+    if done.is_none() {
+        driver.restart();
     }
+    let took = driver.clock.now().since(start);
+    *part(&mut driver.busy) += took;
+    done
 }
 
 impl Driver {
@@ -193,8 +210,7 @@ impl Driver {
     }
 
     /// Handles what is there, for a bounded time. `true`: there may be more.
-    fn read_turn(&mut self) -> bool {
-        let start = self.clock.now();
+    fn read_turn(&mut self, start: Time) -> bool {
         let mut now = start;
         let mut more = true;
         while more && now.since(start) < READ_TURN_MAX {
@@ -209,7 +225,6 @@ impl Driver {
             more &= self.socket.more() || !self.unread.is_empty();
         }
         self.send_events();
-        self.busy += self.clock.now().since(start);
         more
     }
 
@@ -261,8 +276,7 @@ impl Driver {
         }
     }
 
-    fn command_turn(&mut self, inbox: &CommandInbox) {
-        let start = self.clock.now();
+    fn command_turn(&mut self, start: Time, inbox: &CommandInbox) {
         for _ in 0..COMMANDS_PER_TURN {
             let Some(command) = inbox.try_recv() else {
                 break;
@@ -279,34 +293,37 @@ impl Driver {
         }
         self.flush_own();
         self.send_events();
-        self.busy += self.clock.now().since(start);
     }
 
     /// Runs due timers; says how long to sleep.
-    fn timer_turn(&mut self) -> Duration {
-        let now = self.clock.now();
+    fn timer_turn(&mut self, now: Time) -> Duration {
         self.shard.handle_timeout(now, &mut self.tx);
         self.flush_own();
         self.send_events();
         let done = self.clock.now();
-        self.busy += done.since(now);
-        let since_snapshot = done.since(self.last_snapshot);
-        if since_snapshot >= SNAPSHOT_INTERVAL {
-            let ratio = self.busy.as_secs_f64() / since_snapshot.as_secs_f64();
-            let mut snapshot = self.shard.snapshot(ratio.min(1.0));
-            snapshot.cpu_s = clock::thread_cpu().as_secs_f64();
-            snapshot.udp = self.socket.way().name();
-            self.busy = Duration::ZERO;
-            self.last_snapshot = done;
-            // A full channel loses a snapshot; the next one says more anyway.
-            let _ = self
-                .events
-                .try_send(ShardEvent::Snapshot(Box::new(snapshot)));
+        if now.since(self.last_snapshot) >= SNAPSHOT_INTERVAL {
+            self.tell(now);
         }
         match self.shard.poll_timeout() {
             Some(due) => due.since(done).clamp(TIMER_SLEEP_MIN, TIMER_SLEEP_MAX),
             None => IDLE_SLEEP,
         }
+    }
+
+    /// Sends a snapshot. `now` is when this turn began: its time is not counted yet, and counts in the next snapshot.
+    fn tell(&mut self, now: Time) {
+        let fresh = self.busy.since(&self.told_busy);
+        let elapsed = now.since(self.last_snapshot);
+        self.shard.attribute(fresh.packets, elapsed);
+        let mut snapshot = self.shard.snapshot(self.busy, fresh.ratio(elapsed));
+        snapshot.cpu_s = clock::thread_cpu().as_secs_f64();
+        snapshot.udp = self.socket.way().name();
+        self.told_busy = self.busy;
+        self.last_snapshot = now;
+        // A full channel loses a snapshot; the next one says more anyway.
+        let _ = self
+            .events
+            .try_send(ShardEvent::Snapshot(Box::new(snapshot)));
     }
 
     /// Sends what is committed.
