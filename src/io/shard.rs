@@ -362,3 +362,120 @@ impl Driver {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{SocketAddr, UdpSocket};
+
+    use glommio::LocalExecutor;
+    use rand_core::SeedableRng;
+
+    use crate::bus::control::Ticket;
+    use crate::id::{RoomId, ShardId};
+    use crate::io::channel::{EventInbox, ShardLink, channel};
+    use crate::limits::{DTLS_HANDSHAKES_PER_S, SHARD_COMMANDS_MAX};
+    use crate::metrics::ShardSnapshot;
+    use crate::room::RoomConfig;
+    use crate::room::machine::MachineConfig;
+    use crate::transport::dtls::{DimplProvider, DtlsIdentity, DtlsSettings};
+
+    /// Longer than any sleep of the loop: the thread never sleeps.
+    const SPIN: Duration = Duration::from_secs(1);
+    const MANY: usize = 10_000;
+
+    fn config(clock: Clock) -> ShardConfig {
+        let identity = DtlsIdentity::new(
+            include_bytes!("../../tests/data/sim/server.cert.der").to_vec(),
+            include_bytes!("../../tests/data/sim/server.key.der").to_vec(),
+        );
+        let settings = DtlsSettings::default();
+        let dtls = DimplProvider::new(settings, &identity, clock.anchor()).unwrap();
+        ShardConfig {
+            id: ShardId(0),
+            room: RoomConfig {
+                fingerprint: identity.fingerprint.bytes().try_into().unwrap(),
+                candidates: Vec::new(),
+                ice_servers: Default::default(),
+                members_max: 2,
+                codecs: Vec::new(),
+            },
+            machine: MachineConfig {
+                dtls: Box::new(dtls),
+                handshakes_per_s: DTLS_HANDSHAKES_PER_S,
+            },
+        }
+    }
+
+    /// A thread that looks for work without a pause: commands to it, its events, where it receives.
+    fn start() -> (ShardLink, MovableInbox<ShardEvent>, SocketAddr) {
+        let clock = Clock::start();
+        let socket = MediaSocket::bind("127.0.0.1:0".parse().unwrap(), 1 << 20).unwrap();
+        let address = socket.local_addr().unwrap();
+        let (commands, inbox) = channel(SHARD_COMMANDS_MAX).unwrap();
+        let (events, seen) = channel(SHARD_EVENTS_MAX).unwrap();
+        let thread = ShardThread {
+            config: config(clock),
+            socket,
+            inbox,
+            events,
+            clock,
+            equalize: true,
+            spin: SPIN,
+            rng: ChaCha20Rng::seed_from_u64(1),
+        };
+        spawn(thread, 0).unwrap();
+        (commands, seen, address)
+    }
+
+    async fn snapshot(events: &EventInbox) -> ShardSnapshot {
+        loop {
+            match events.try_recv() {
+                Some(ShardEvent::Snapshot(snapshot)) => return *snapshot,
+                Some(_) => {}
+                None => sleep(Duration::from_millis(10)).await,
+            }
+        }
+    }
+
+    #[test]
+    fn the_time_of_packets_commands_and_timers_is_busy_and_looking_for_work_is_not() {
+        let (commands, events, address) = start();
+        LocalExecutor::default().run(async move {
+            let events = events.listen();
+            let first = snapshot(&events).await;
+            let idle = snapshot(&events).await;
+            let busy = idle.busy.since(&first.busy);
+            let cpu = Duration::from_secs_f64(idle.cpu_s - first.cpu_s);
+            assert!(cpu > 5 * busy.all(), "it only spins: {busy:?} of {cpu:?}");
+            assert!(idle.busy_ratio < 0.1, "{}", idle.busy_ratio);
+            assert!(idle.busy.timers > first.busy.timers, "snapshots are work");
+
+            let stranger = UdpSocket::bind("127.0.0.1:0").unwrap();
+            for _ in 0..MANY {
+                stranger.send_to(&[0x80; 1200], address).unwrap();
+            }
+            // The first may have been made in the middle of them.
+            snapshot(&events).await;
+            let packets = snapshot(&events).await;
+            let busy = packets.busy.since(&idle.busy);
+            assert!(busy.packets > 10 * busy.commands, "{busy:?}");
+            assert!(busy.packets > busy.timers, "{busy:?}");
+            assert!(packets.busy_ratio > 0.0);
+            assert_eq!(packets.costly, [], "strangers are in no room");
+
+            for n in 0..MANY {
+                let (ticket, room) = (Ticket(n as u64), RoomId::new("none").unwrap());
+                commands
+                    .try_send(ShardCommand::Stats { ticket, room })
+                    .unwrap();
+            }
+            snapshot(&events).await;
+            let end = snapshot(&events).await;
+            let busy = end.busy.since(&packets.busy);
+            assert!(busy.commands > busy.timers, "{busy:?}");
+            assert!(busy.commands > 10 * busy.packets, "{busy:?}");
+            commands.try_send(ShardCommand::Shutdown).unwrap();
+        });
+    }
+}
