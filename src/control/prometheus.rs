@@ -123,7 +123,10 @@ const ROOM_GAUGES: &[Read<RoomCost, f64>] = &[
     ),
 ];
 
-const BUSY_PARTS: &[(&str, fn(&Busy) -> Duration)] = &[
+/// What a loop does, and how long it has.
+type BusyPart = (&'static str, fn(&Busy) -> Duration);
+
+const BUSY_PARTS: &[BusyPart] = &[
     ("packets", |b| b.packets),
     ("commands", |b| b.commands),
     ("timers", |b| b.timers),

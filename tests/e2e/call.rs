@@ -268,12 +268,12 @@ async fn two_rooms_share_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_operator_sees_what_a_room_costs_while_it_is_there() {
     let server = Server::start(1);
-    let [one, two] = pair(&server, "dear", 1).await;
-    let room = "room=\"dear\"";
+    let [one, two] = pair(&server, "r1", 1).await;
+    let room = "room=\"r1\"";
     let share = server.wait_metric(&["colchis_room_busy_ratio", room], |v| v > 0.0);
     assert!(share < 1.0, "{share}");
     let sent = server.wait_metric(&["colchis_room_datagrams_sent", room], |v| v >= 40.0);
-    let (status, body) = Server::get(server.private, "/v1/rooms/dear/stats");
+    let (status, body) = Server::get(server.private, "/v1/rooms/r1/stats");
     let stats: serde_json::Value = serde_json::from_str(&body).expect("JSON");
     let cost = &stats["cost"];
     assert_eq!(status, 200, "{body}");
