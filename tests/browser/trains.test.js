@@ -79,7 +79,7 @@ async function captured(t) {
     const first = await Promise.all(callers.map(received));
     await pause(500);
     const next = await Promise.all(callers.map(received));
-    return next.every(({ packets, frames }, at) => packets - first[at].packets > 5 * (frames - first[at].frames));
+    return next.every(({ packets, frames }, at) => packets - first[at].packets > 3 * (frames - first[at].frames));
   });
   t.diagnostic(`frames of several packets after ${Math.round(performance.now())} ms`);
   const before = { trains: await trains(), pages: await Promise.all(callers.map(received)) };
