@@ -7,7 +7,8 @@ cd "$(dirname "$0")/.."
 RUST_VERSION=1.95.0
 CARGO_DENY_VERSION=0.20.2
 TOOLS="${CARGO_TARGET_DIR:-$PWD/target}/tools"
-export PATH="$TOOLS/bin:$HOME/.cargo/bin:$PATH"
+# Tools of the administrator are not on everybody's path.
+export PATH="$TOOLS/bin:$HOME/.cargo/bin:$PATH:/usr/sbin:/sbin"
 
 say() { printf 'setup: %s\n' "$*"; }
 die() { printf 'setup: %s\n' "$*" >&2; exit 1; }
@@ -28,6 +29,8 @@ setpriv       util-linux
 prlimit       util-linux
 taskset       util-linux
 ip            iproute2
+ethtool       ethtool
+tshark        tshark
 turnserver    coturn
 valgrind      valgrind
 protoc        protobuf-compiler
@@ -58,7 +61,8 @@ install_packages() {
   command -v apt-get >/dev/null || die "no apt-get; install these by your own means: $list"
   "${sudo[@]}" apt-get update -q
   # shellcheck disable=SC2086
-  DEBIAN_FRONTEND=noninteractive "${sudo[@]}" apt-get install -y -q --no-install-recommends $list
+  # By env: sudo hands no variables on, and tshark's package would ask who may capture.
+  "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $list
 }
 
 install_rust() {

@@ -199,6 +199,10 @@ slab_key!(
     /// Index of a `DownTrack` in its shard's slab.
     DownTrackKey
 );
+slab_key!(
+    /// Index of a room's account in its shard's slab: what the room costs.
+    RoomCostKey
+);
 
 #[cfg(test)]
 mod tests {

@@ -149,6 +149,8 @@ pub const ICE_RETURN_TIMEOUT_MS: u64 = 30_000;
 
 /// Rooms of one shard. More: joins are refused.
 pub const ROOMS_PER_SHARD_MAX: usize = 4096;
+/// Rooms of one shard whose cost `/metrics` tells: the costliest. More: told by the Control API only, one at a time.
+pub const COSTLY_ROOMS_MAX: usize = 10;
 /// What the Control API keeps of a member for the application, bytes of JSON. More: the element is refused.
 pub const METADATA_BYTES_MAX: usize = 4096;
 /// What `on_join` may answer, bytes. More: the member is refused.

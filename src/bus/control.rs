@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 
 use crate::bus::spec::MemberSpec;
 use crate::id::{EndpointId, MemberId, RoomId, ShardId};
+use crate::metrics::RoomCost;
 
 /// Names a question until it is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -141,6 +142,8 @@ pub struct RoomStats {
     pub shard: Option<ShardId>,
     /// Whether members are connected with each other: then the server sees no media.
     pub mesh: bool,
+    /// What it costs its shard.
+    pub cost: RoomCost,
     /// Who is in.
     #[schema(value_type = BTreeMap<String, MemberStats>)]
     pub members: BTreeMap<MemberId, MemberStats>,
@@ -152,6 +155,7 @@ impl RoomStats {
         Self {
             shard: None,
             mesh: false,
+            cost: RoomCost::default(),
             members: BTreeMap::new(),
         }
     }

@@ -129,7 +129,8 @@ impl Control {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metrics::ShardCounters;
+    use crate::id::RoomId;
+    use crate::metrics::{RoomCost, ShardCounters};
 
     fn snapshot(shard: u16) -> ShardSnapshot {
         ShardSnapshot {
@@ -141,6 +142,8 @@ mod tests {
             up_tracks: 3,
             down_tracks: 4,
             busy_ratio: 0.5,
+            busy: crate::metrics::Busy::default(),
+            costly: Vec::new(),
             cpu_s: 0.0,
             udp: "trains",
         }
@@ -179,5 +182,36 @@ mod tests {
         }
         assert!(text.contains(r#"colchis_shard_busy_ratio{shard="0"} 0.5"#));
         assert!(text.ends_with("# EOF\n"));
+    }
+
+    #[test]
+    fn metrics_tell_what_the_loop_did_and_which_rooms_cost_most() {
+        let mut control = Control::new(1);
+        let mut s = snapshot(0);
+        s.busy.packets = Duration::from_millis(1500);
+        s.busy.timers = Duration::from_millis(250);
+        let cost = RoomCost {
+            datagrams_received: 10,
+            datagrams_sent: 90,
+            bytes_sent: 90_000,
+            busy_s: 1.25,
+            busy_ratio: 0.4,
+        };
+        // A name that whoever opens a room may choose.
+        s.costly = vec![(RoomId::new("a \"quoted\" room").unwrap(), cost)];
+        control.handle_shard(Time::ZERO, s);
+        let text = control.metrics(crate::metrics::ProcessUse::default());
+        for line in [
+            r#"colchis_shard_busy_seconds_total{shard="0",work="packets"} 1.5"#,
+            r#"colchis_shard_busy_seconds_total{shard="0",work="commands"} 0.0"#,
+            r#"colchis_shard_busy_seconds_total{shard="0",work="timers"} 0.25"#,
+            r#"colchis_room_busy_ratio{shard="0",room="a \"quoted\" room"} 0.4"#,
+            r#"colchis_room_busy_seconds{shard="0",room="a \"quoted\" room"} 1.25"#,
+            r#"colchis_room_datagrams_received{shard="0",room="a \"quoted\" room"} 10.0"#,
+            r#"colchis_room_datagrams_sent{shard="0",room="a \"quoted\" room"} 90.0"#,
+            r#"colchis_room_bytes_sent{shard="0",room="a \"quoted\" room"} 90000.0"#,
+        ] {
+            assert!(text.lines().any(|l| l == line), "{line} in {text}");
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! Metrics as OpenMetrics text. Counters are copies of the cores' own, so they are encoded, not counted, here.
 
+use std::time::Duration;
+
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, NoLabelSet, text};
 use prometheus_client::metrics::MetricType;
@@ -10,7 +12,8 @@ use prometheus_client::registry::Registry;
 use crate::control::Control;
 use crate::error::DropReason;
 use crate::metrics::{
-    FORWARD_BUCKETS_US, ProcessUse, ShardCounters, ShardSnapshot, SignallingCounters, TRAIN_BUCKETS,
+    Busy, FORWARD_BUCKETS_US, ProcessUse, RoomCost, ShardCounters, ShardSnapshot,
+    SignallingCounters, TRAIN_BUCKETS,
 };
 
 type Read<S, T> = (&'static str, &'static str, fn(&S) -> T);
@@ -91,6 +94,44 @@ const SHARD_GAUGES: &[Read<ShardSnapshot, f64>] = &[
     ),
 ];
 
+/// Of the costliest rooms only, which are others from second to second: gauges, even where they only grow.
+const ROOM_GAUGES: &[Read<RoomCost, f64>] = &[
+    (
+        "busy_ratio",
+        "Share of its shard's core in the last second, estimated; of the costliest rooms",
+        |c| c.busy_ratio,
+    ),
+    (
+        "busy_seconds",
+        "Time of its shard's core since it was opened, estimated",
+        |c| c.busy_s,
+    ),
+    (
+        "datagrams_received",
+        "Datagrams that came from its members since it was opened",
+        |c| c.datagrams_received as f64,
+    ),
+    (
+        "datagrams_sent",
+        "Media packets sent to its members since it was opened",
+        |c| c.datagrams_sent as f64,
+    ),
+    (
+        "bytes_sent",
+        "Bytes of media sent to its members since it was opened",
+        |c| c.bytes_sent as f64,
+    ),
+];
+
+/// What a loop does, and how long it has.
+type BusyPart = (&'static str, fn(&Busy) -> Duration);
+
+const BUSY_PARTS: &[BusyPart] = &[
+    ("packets", |b| b.packets),
+    ("commands", |b| b.commands),
+    ("timers", |b| b.timers),
+];
+
 const SIGNALLING_COUNTERS: &[Read<SignallingCounters, u64>] = &[
     ("sessions_opened", "Sessions opened", |c| c.sessions_opened),
     ("frames_in", "Frames received", |c| c.frames_in),
@@ -157,6 +198,8 @@ impl Collector for View {
         self.encode_forwarding(&mut encoder)?;
         self.encode_ways(&mut encoder)?;
         self.encode_cpu(&mut encoder)?;
+        self.encode_busy(&mut encoder)?;
+        self.encode_rooms(&mut encoder)?;
         for (name, help, read) in SHARD_GAUGES {
             let name = format!("colchis_shard_{name}");
             let kind = ConstGauge::new(0_f64).metric_type();
@@ -249,6 +292,42 @@ impl View {
         for shard in &self.shards {
             let labels = [("shard", shard.shard.to_string())];
             ConstCounter::new(shard.cpu_s).encode(family.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+
+    fn encode_busy(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let help = "Time the shard's loop worked, by what it did; sleeping and looking for work are not in it";
+        let kind = ConstCounter::new(0_f64).metric_type();
+        let mut family =
+            encoder.encode_descriptor("colchis_shard_busy_seconds", help, None, kind)?;
+        for shard in &self.shards {
+            for (work, read) in BUSY_PARTS {
+                let labels = [
+                    ("shard", shard.shard.to_string()),
+                    ("work", (*work).to_owned()),
+                ];
+                let value = ConstCounter::new(read(&shard.busy).as_secs_f64());
+                value.encode(family.encode_family(&labels)?)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn encode_rooms(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        for (name, help, read) in ROOM_GAUGES {
+            let name = format!("colchis_room_{name}");
+            let kind = ConstGauge::new(0_f64).metric_type();
+            let mut family = encoder.encode_descriptor(&name, help, None, kind)?;
+            for shard in &self.shards {
+                for (room, cost) in &shard.costly {
+                    let labels = [
+                        ("shard", shard.shard.to_string()),
+                        ("room", room.to_string()),
+                    ];
+                    ConstGauge::new(read(cost)).encode(family.encode_family(&labels)?)?;
+                }
+            }
         }
         Ok(())
     }

@@ -32,11 +32,10 @@ pub struct ExecutorError {
     pub cause: String,
 }
 
-/// Starts a thread named `name`, pinned to `core`, that looks for work for `spin` before it sleeps, running the future of `make` on an executor of its own.
+/// Starts a thread named `name`, pinned to `core`, running the future of `make` on an executor of its own.
 pub fn spawn<G, F, T>(
     name: &str,
     core: usize,
-    spin: Duration,
     make: G,
 ) -> Result<ExecutorJoinHandle<T>, ExecutorError>
 where
@@ -44,7 +43,22 @@ where
     F: Future<Output = T> + 'static,
     T: Send + 'static,
 {
-    spawn_sliced(name, core, spin, SLICE, make)
+    spawn_sliced(name, core, SLICE, make)
+}
+
+/// The same for a future that is always ready: it sleeps by itself, never in the executor, and its executor needs neither
+/// slices nor a heartbeat.
+pub fn spawn_awake<G, F, T>(
+    name: &str,
+    core: usize,
+    make: G,
+) -> Result<ExecutorJoinHandle<T>, ExecutorError>
+where
+    G: FnOnce() -> F + Send + 'static,
+    F: Future<Output = T> + 'static,
+    T: Send + 'static,
+{
+    start(name, core, make)
 }
 
 /// glommio 0.9 sleeps over ready tasks when the timer of a slice has fired before the first of them ran, as it does on a
@@ -53,7 +67,6 @@ where
 fn spawn_sliced<G, F, T>(
     name: &str,
     core: usize,
-    spin: Duration,
     slice: Duration,
     make: G,
 ) -> Result<ExecutorJoinHandle<T>, ExecutorError>
@@ -77,13 +90,21 @@ where
         }
         out
     };
+    start(name, core, work)
+}
+
+fn start<G, F, T>(name: &str, core: usize, make: G) -> Result<ExecutorJoinHandle<T>, ExecutorError>
+where
+    G: FnOnce() -> F + Send + 'static,
+    F: Future<Output = T> + 'static,
+    T: Send + 'static,
+{
     LocalExecutorBuilder::new(Placement::Fixed(core))
         .name(name)
         .io_memory(IO_MEMORY_BYTES)
         .ring_depth(RING_DEPTH)
         .preempt_timer(NO_SLICE)
-        .spin_before_park(spin)
-        .spawn(work)
+        .spawn(make)
         .map_err(|error| ExecutorError {
             name: name.to_owned(),
             core,
@@ -108,7 +129,7 @@ mod tests {
     /// these turns are lost, which is slow and no fault.
     fn ends(slice: Duration, sleeps: u32) {
         let (done, end) = mpsc::channel();
-        let executor = spawn_sliced("hurry", 0, Duration::ZERO, slice, move || async move {
+        let executor = spawn_sliced("hurry", 0, slice, move || async move {
             for _ in 0..20 {
                 glommio::executor().yield_now().await;
             }

@@ -1,30 +1,27 @@
-//! A shard's thread: its glommio executor drives the pure [`Shard`] from socket, command inbox and timers.
+//! A shard's thread: one loop on a glommio executor drives the pure [`Shard`] from socket, command inbox and timers.
 //!
-//! Three tasks share one [`Driver`]; each turn does a bounded amount of work and then yields, so that neither packets
-//! nor commands nor timers starve the others (`READ_TURN_MAX_US`, `COMMANDS_PER_TURN`). A turn that panics costs
-//! this shard its rooms and nothing else: the shard starts anew on the same socket ([`guarded`]).
+//! Packets, commands and timers take turns, each a bounded amount of work, so that none starves the others
+//! (`READ_TURN_MAX_US`, `COMMANDS_PER_TURN`). With nothing to do the thread sleeps by one system call of its socket's
+//! backend, not through the executor (decision 12). A turn that panics costs this shard its rooms and nothing else: the
+//! shard starts anew on the same socket ([`guarded`]).
 
-use std::cell::RefCell;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::rc::Rc;
 use std::time::Duration;
 
-use glommio::net::UdpSocket;
-use glommio::timer::sleep;
-use glommio::{ExecutorJoinHandle, spawn_local, yield_if_needed};
+use glommio::ExecutorJoinHandle;
 use rand_chacha::ChaCha20Rng;
 
 use crate::bus::shard::{ShardCommand, ShardEvent};
 use crate::faults;
-use crate::io::channel::{CommandInbox, EventLink, MovableInbox, SendError};
+use crate::io::channel::{EventLink, MovableInbox, PolledInbox, SendError};
 use crate::io::clock::{self, Clock};
 use crate::io::executor::{self, ExecutorError};
 use crate::io::udp::{MediaSocket, equal};
 use crate::limits::{
     FAN_OUT_MAX, READ_TURN_MAX_US, RESTARTS_MAX, RESTARTS_PERIOD_S, SHARD_EVENTS_MAX,
 };
-use crate::metrics::Forwarding;
+use crate::metrics::{Busy, Forwarding};
 use crate::shard::{Shard, ShardConfig};
 use crate::time::{RateWindow, Time};
 use crate::transmit::TransmitQueue;
@@ -37,14 +34,21 @@ const COMMAND_TURN_MAX: Duration = Duration::from_millis(2);
 const SNAPSHOT_INTERVAL: Duration = Duration::from_secs(1);
 /// A turn of packets ends after this long; what is left of the batch waits for the next one.
 const READ_TURN_MAX: Duration = Duration::from_micros(READ_TURN_MAX_US);
-/// Longest sleep of the timer task: how late a timer that was set meanwhile may be.
-const TIMER_SLEEP_MAX: Duration = Duration::from_millis(20);
-/// Shortest sleep: a tick that did not finish goes on at once, but after packets and commands.
-const TIMER_SLEEP_MIN: Duration = Duration::from_micros(100);
-/// The same for a shard without transports.
-const IDLE_SLEEP: Duration = Duration::from_millis(100);
+/// Longest sleep: how late an event that the full channel gave back may be.
+const SLEEP_MAX: Duration = Duration::from_millis(100);
 /// Pause after a socket error that is no datagram's fault.
 const SOCKET_ERROR_PAUSE: Duration = Duration::from_millis(10);
+
+/// What a turn of packets found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Found {
+    /// No datagram.
+    Nothing,
+    /// Some, and has handled them.
+    Some,
+    /// Some, and there may be more.
+    More,
+}
 
 /// What a shard thread is started with.
 pub struct ShardThread {
@@ -69,7 +73,7 @@ pub struct ShardThread {
 /// Starts the thread on `core`.
 pub fn spawn(thread: ShardThread, core: usize) -> Result<ExecutorJoinHandle<()>, ExecutorError> {
     let name = format!("shard-{}", thread.config.id);
-    executor::spawn(&name, core, thread.spin, move || run(thread))
+    executor::spawn_awake(&name, core, move || run(thread))
 }
 
 /// The pure shard with its socket and channels.
@@ -90,88 +94,88 @@ struct Driver {
     held: Option<ShardEvent>,
     clock: Clock,
     stopped: bool,
-    /// Time spent working since the last snapshot.
-    busy: Duration,
+    /// The socket could not be read.
+    failed: bool,
+    /// Time spent working since the start,
+    busy: Busy,
+    /// and until the last snapshot.
+    told_busy: Busy,
     last_snapshot: Time,
     restarts: RateWindow,
 }
 
 async fn run(thread: ShardThread) {
-    let anchor = thread.clock.anchor();
-    let waiter = match thread.socket.try_clone() {
-        Ok(socket) => UdpSocket::from(socket2_glommio::Socket::from(socket)),
-        Err(error) => {
-            tracing::error!(%error, "media socket cannot be duplicated; this shard does not run");
-            return;
+    let spin = thread.spin;
+    let (mut driver, inbox) = Driver::new(thread);
+    let mut idle_since = driver.clock.now();
+    while !driver.stopped {
+        let found = guarded(&mut driver, Driver::read_turn).unwrap_or(Found::More);
+        if driver.socket.heard() {
+            inbox.silence();
         }
-    };
-    let inbox = thread.inbox.listen();
-    let driver = Rc::new(RefCell::new(Driver {
-        shard: Shard::new(thread.config, anchor, thread.rng),
-        socket: thread.socket,
-        tx: TransmitQueue::default(),
-        unread: 0..0,
-        pads: Vec::new(),
-        sizes: Vec::new(),
-        equalize: thread.equalize,
-        batch_at: Time::ZERO,
-        events: thread.events,
-        held: None,
-        clock: thread.clock,
-        stopped: false,
-        busy: Duration::ZERO,
-        last_snapshot: thread.clock.now(),
-        restarts: RateWindow::new(RESTARTS_MAX, Duration::from_secs(RESTARTS_PERIOD_S)),
-    }));
-    let reader = spawn_local(read_loop(driver.clone(), waiter));
-    let timer = spawn_local(timer_loop(driver.clone()));
-    command_loop(driver, inbox).await;
-    reader.cancel().await;
-    timer.cancel().await;
-}
-
-async fn read_loop(driver: Rc<RefCell<Driver>>, waiter: UdpSocket) {
-    let mut peek = [0; 1];
-    loop {
-        // One byte, peeked: the executor's way to wait for readiness through its ring.
-        let ready = waiter.peek_from(&mut peek).await.is_ok();
-        if !ready && !guarded(&driver, Driver::read_turn).unwrap_or(false) {
-            sleep(SOCKET_ERROR_PAUSE).await;
+        let commands = guarded(&mut driver, |driver| driver.command_turn(&inbox));
+        let due = guarded(&mut driver, Driver::timer_turn);
+        let commands = commands.is_none_or(|count| count > 0);
+        let now = driver.clock.now();
+        if found != Found::Nothing || commands {
+            idle_since = now;
         }
-        while guarded(&driver, Driver::read_turn).unwrap_or(false) {
-            yield_if_needed().await;
+        let spins = now.since(idle_since) < spin;
+        if let (Some(due), false) = (due, found == Found::More || commands || spins) {
+            driver.sleep(&inbox, now, due);
         }
-    }
-}
-
-async fn command_loop(driver: Rc<RefCell<Driver>>, inbox: CommandInbox) {
-    while !driver.borrow().stopped {
-        inbox.wait().await;
-        guarded(&driver, |driver| driver.command_turn(&inbox));
-        yield_if_needed().await;
-    }
-}
-
-async fn timer_loop(driver: Rc<RefCell<Driver>>) {
-    loop {
-        let pause = guarded(&driver, Driver::timer_turn);
-        sleep(pause.unwrap_or(TIMER_SLEEP_MIN)).await;
+        glommio::executor().yield_now().await;
     }
 }
 
 /// Runs one turn. A panic that no room's guard has caught restarts the shard (threats.md rule 10); then `None`.
-fn guarded<T>(driver: &RefCell<Driver>, turn: impl FnOnce(&mut Driver) -> T) -> Option<T> {
-    let mut driver = driver.borrow_mut();
-    match catch_unwind(AssertUnwindSafe(|| turn(&mut driver))) {
-        Ok(value) => Some(value),
-        Err(_) => {
-            driver.restart();
-            None
-        }
+fn guarded<T>(driver: &mut Driver, turn: impl FnOnce(&mut Driver) -> T) -> Option<T> {
+    let done = catch_unwind(AssertUnwindSafe(|| turn(driver))).ok();
+    if done.is_none() {
+        driver.restart();
     }
+    done
 }
 
 impl Driver {
+    fn new(thread: ShardThread) -> (Driver, PolledInbox<ShardCommand>) {
+        let driver = Driver {
+            shard: Shard::new(thread.config, thread.clock.anchor(), thread.rng),
+            socket: thread.socket,
+            tx: TransmitQueue::default(),
+            unread: 0..0,
+            pads: Vec::new(),
+            sizes: Vec::new(),
+            equalize: thread.equalize,
+            batch_at: Time::ZERO,
+            events: thread.events,
+            held: None,
+            clock: thread.clock,
+            stopped: false,
+            failed: false,
+            busy: Busy::default(),
+            told_busy: Busy::default(),
+            last_snapshot: thread.clock.now(),
+            restarts: RateWindow::new(RESTARTS_MAX, Duration::from_secs(RESTARTS_PERIOD_S)),
+        };
+        (driver, thread.inbox.polled())
+    }
+
+    /// Sleeps until there is a datagram or a command, or a timer is `due`.
+    fn sleep(&mut self, inbox: &PolledInbox<ShardCommand>, now: Time, due: Time) {
+        let most = due.since(now).min(SLEEP_MAX);
+        if most.is_zero() || !inbox.listen() {
+            return;
+        }
+        if std::mem::take(&mut self.failed) {
+            // It would be readable at once, and fail again.
+            std::thread::sleep(SOCKET_ERROR_PAUSE);
+        } else if let Err(error) = self.socket.wait(inbox.bell(), most) {
+            tracing::warn!(%error, "media socket cannot be waited for; trying on");
+            self.failed = true;
+        }
+    }
+
     /// Starts the shard anew, without rooms. One that keeps failing stops for good: its rooms go to other shards.
     fn restart(&mut self) {
         self.tx.clear();
@@ -192,24 +196,32 @@ impl Driver {
         self.send_events();
     }
 
-    /// Handles what is there, for a bounded time. `true`: there may be more.
-    fn read_turn(&mut self) -> bool {
+    /// Handles what is there, for a bounded time.
+    fn read_turn(&mut self) -> Found {
         let start = self.clock.now();
         let mut now = start;
-        let mut more = true;
-        while more && now.since(start) < READ_TURN_MAX {
+        let mut found = Found::Nothing;
+        loop {
             if self.unread.is_empty() {
                 self.batch_at = now;
-                more = self.fill();
+                if !self.fill() {
+                    break;
+                }
             }
             self.read(now);
             self.flush_copies();
             now = self.clock.now();
-            more &= self.socket.more() || !self.unread.is_empty();
+            let more = self.socket.more() || !self.unread.is_empty();
+            found = if more { Found::More } else { Found::Some };
+            if !more || now.since(start) >= READ_TURN_MAX {
+                break;
+            }
         }
-        self.send_events();
-        self.busy += self.clock.now().since(start);
-        more
+        if found != Found::Nothing {
+            self.send_events();
+            self.busy.packets += self.clock.now().since(start);
+        }
+        found
     }
 
     /// Reads the next batch. `false`: nothing is there.
@@ -224,6 +236,7 @@ impl Driver {
             }
             Err(error) => {
                 tracing::warn!(%error, "media socket cannot be read; trying on");
+                self.failed = true;
                 false
             }
         }
@@ -260,52 +273,72 @@ impl Driver {
         }
     }
 
-    fn command_turn(&mut self, inbox: &CommandInbox) {
+    /// Handles commands that are there, for a bounded time; how many.
+    fn command_turn(&mut self, inbox: &PolledInbox<ShardCommand>) -> usize {
+        let Some(first) = inbox.try_recv() else {
+            return 0;
+        };
         let start = self.clock.now();
-        for _ in 0..COMMANDS_PER_TURN {
-            let Some(command) = inbox.try_recv() else {
-                break;
-            };
+        let (mut next, mut count) = (Some(first), 0);
+        while let Some(command) = next {
             self.stopped |= matches!(command, ShardCommand::Shutdown);
             self.shard.handle_command(start, command, &mut self.tx);
             faults::trip(faults::Point::Shard);
             if self.tx.free() < FAN_OUT_MAX {
                 self.flush_own();
             }
-            if self.clock.now().since(start) > COMMAND_TURN_MAX {
+            count += 1;
+            if count == COMMANDS_PER_TURN || self.clock.now().since(start) > COMMAND_TURN_MAX {
                 break;
             }
+            next = inbox.try_recv();
         }
         self.flush_own();
         self.send_events();
-        self.busy += self.clock.now().since(start);
+        self.busy.commands += self.clock.now().since(start);
+        count
     }
 
-    /// Runs due timers; says how long to sleep.
-    fn timer_turn(&mut self) -> Duration {
+    /// Runs what is due; says when something is next.
+    fn timer_turn(&mut self) -> Time {
         let now = self.clock.now();
+        let due = self.next_due();
+        if due > now {
+            if self.held.is_some() {
+                self.send_events();
+            }
+            return due;
+        }
         self.shard.handle_timeout(now, &mut self.tx);
         self.flush_own();
         self.send_events();
-        let done = self.clock.now();
-        self.busy += done.since(now);
-        let since_snapshot = done.since(self.last_snapshot);
-        if since_snapshot >= SNAPSHOT_INTERVAL {
-            let ratio = self.busy.as_secs_f64() / since_snapshot.as_secs_f64();
-            let mut snapshot = self.shard.snapshot(ratio.min(1.0));
-            snapshot.cpu_s = clock::thread_cpu().as_secs_f64();
-            snapshot.udp = self.socket.way().name();
-            self.busy = Duration::ZERO;
-            self.last_snapshot = done;
-            // A full channel loses a snapshot; the next one says more anyway.
-            let _ = self
-                .events
-                .try_send(ShardEvent::Snapshot(Box::new(snapshot)));
+        if now.since(self.last_snapshot) >= SNAPSHOT_INTERVAL {
+            self.tell(now);
         }
-        match self.shard.poll_timeout() {
-            Some(due) => due.since(done).clamp(TIMER_SLEEP_MIN, TIMER_SLEEP_MAX),
-            None => IDLE_SLEEP,
-        }
+        self.busy.timers += self.clock.now().since(now);
+        self.next_due()
+    }
+
+    fn next_due(&self) -> Time {
+        let snapshot = self.last_snapshot + SNAPSHOT_INTERVAL;
+        let shard = self.shard.poll_timeout();
+        shard.map_or(snapshot, |due| due.min(snapshot))
+    }
+
+    /// Sends a snapshot. `now` is when this turn began: its time is not counted yet, and counts in the next snapshot.
+    fn tell(&mut self, now: Time) {
+        let fresh = self.busy.since(&self.told_busy);
+        let elapsed = now.since(self.last_snapshot);
+        self.shard.attribute(fresh.packets, elapsed);
+        let mut snapshot = self.shard.snapshot(self.busy, fresh.ratio(elapsed));
+        snapshot.cpu_s = clock::thread_cpu().as_secs_f64();
+        snapshot.udp = self.socket.way().name();
+        self.told_busy = self.busy;
+        self.last_snapshot = now;
+        // A full channel loses a snapshot; the next one says more anyway.
+        let _ = self
+            .events
+            .try_send(ShardEvent::Snapshot(Box::new(snapshot)));
     }
 
     /// Sends what the batch has brought about.
@@ -349,5 +382,122 @@ impl Driver {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{SocketAddr, UdpSocket};
+
+    use glommio::LocalExecutor;
+    use rand_core::SeedableRng;
+
+    use crate::bus::control::Ticket;
+    use crate::id::{RoomId, ShardId};
+    use crate::io::channel::{EventInbox, ShardLink, channel};
+    use crate::limits::{DTLS_HANDSHAKES_PER_S, SHARD_COMMANDS_MAX};
+    use crate::metrics::ShardSnapshot;
+    use crate::room::RoomConfig;
+    use crate::room::machine::MachineConfig;
+    use crate::transport::dtls::{DimplProvider, DtlsIdentity, DtlsSettings};
+
+    /// Longer than the test: the thread never sleeps.
+    const SPIN: Duration = Duration::from_secs(600);
+    const MANY: usize = 10_000;
+
+    fn config(clock: Clock) -> ShardConfig {
+        let identity = DtlsIdentity::new(
+            include_bytes!("../../tests/data/sim/server.cert.der").to_vec(),
+            include_bytes!("../../tests/data/sim/server.key.der").to_vec(),
+        );
+        let settings = DtlsSettings::default();
+        let dtls = DimplProvider::new(settings, &identity, clock.anchor()).unwrap();
+        ShardConfig {
+            id: ShardId(0),
+            room: RoomConfig {
+                fingerprint: identity.fingerprint.bytes().try_into().unwrap(),
+                candidates: Vec::new(),
+                ice_servers: Default::default(),
+                members_max: 2,
+                codecs: Vec::new(),
+            },
+            machine: MachineConfig {
+                dtls: Box::new(dtls),
+                handshakes_per_s: DTLS_HANDSHAKES_PER_S,
+            },
+        }
+    }
+
+    /// A thread that looks for work without a pause: commands to it, its events, where it receives.
+    fn start() -> (ShardLink, MovableInbox<ShardEvent>, SocketAddr) {
+        let clock = Clock::start();
+        let socket = MediaSocket::bind("127.0.0.1:0".parse().unwrap(), 1 << 20).unwrap();
+        let address = socket.local_addr().unwrap();
+        let (commands, inbox) = channel(SHARD_COMMANDS_MAX).unwrap();
+        let (events, seen) = channel(SHARD_EVENTS_MAX).unwrap();
+        let thread = ShardThread {
+            config: config(clock),
+            socket,
+            inbox,
+            events,
+            clock,
+            equalize: true,
+            spin: SPIN,
+            rng: ChaCha20Rng::seed_from_u64(1),
+        };
+        spawn(thread, 0).unwrap();
+        (commands, seen, address)
+    }
+
+    async fn snapshot(events: &EventInbox) -> ShardSnapshot {
+        loop {
+            match events.try_recv() {
+                Some(ShardEvent::Snapshot(snapshot)) => return *snapshot,
+                Some(_) => {}
+                None => glommio::timer::sleep(Duration::from_millis(10)).await,
+            }
+        }
+    }
+
+    #[test]
+    fn the_time_of_packets_commands_and_timers_is_busy_and_looking_for_work_is_not() {
+        let (commands, events, address) = start();
+        LocalExecutor::default().run(async move {
+            let events = events.listen();
+            let first = snapshot(&events).await;
+            let idle = snapshot(&events).await;
+            let busy = idle.busy.since(&first.busy);
+            let cpu = Duration::from_secs_f64(idle.cpu_s - first.cpu_s);
+            assert!(cpu > 5 * busy.all(), "it only spins: {busy:?} of {cpu:?}");
+            assert!(idle.busy_ratio < 0.1, "{}", idle.busy_ratio);
+            assert!(idle.busy.timers > first.busy.timers, "snapshots are work");
+
+            let stranger = UdpSocket::bind("127.0.0.1:0").unwrap();
+            for _ in 0..MANY {
+                stranger.send_to(&[0x80; 1200], address).unwrap();
+            }
+            // The first may have been made in the middle of them.
+            snapshot(&events).await;
+            let packets = snapshot(&events).await;
+            let busy = packets.busy.since(&idle.busy);
+            assert!(busy.packets > 10 * busy.commands, "{busy:?}");
+            assert!(busy.packets > busy.timers, "{busy:?}");
+            assert!(packets.busy_ratio > 0.0);
+            assert_eq!(packets.costly, [], "strangers are in no room");
+
+            for n in 0..MANY {
+                let (ticket, room) = (Ticket(n as u64), RoomId::new("none").unwrap());
+                commands
+                    .try_send(ShardCommand::Stats { ticket, room })
+                    .unwrap();
+            }
+            snapshot(&events).await;
+            let end = snapshot(&events).await;
+            let busy = end.busy.since(&packets.busy);
+            assert!(busy.commands > busy.timers, "{busy:?}");
+            assert!(busy.commands > 10 * busy.packets, "{busy:?}");
+            commands.try_send(ShardCommand::Shutdown).unwrap();
+        });
     }
 }

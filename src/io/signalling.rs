@@ -133,7 +133,7 @@ pub fn spawn(
     thread: SignallingThread,
     core: usize,
 ) -> Result<ExecutorJoinHandle<()>, ExecutorError> {
-    executor::spawn("signalling", core, Duration::ZERO, move || run(thread))
+    executor::spawn("signalling", core, move || run(thread))
 }
 
 /// What all tasks share.

@@ -1,7 +1,12 @@
 //! Counter blocks: plain numbers owned by one core, copied out once a second.
 
+use std::time::Duration;
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
 use crate::error::DropReason;
-use crate::id::ShardId;
+use crate::id::{RoomId, ShardId};
 use crate::limits::TRAIN_DATAGRAMS_MAX;
 
 /// Longest train of each bucket of a histogram, datagrams; the last one is as long as trains get.
@@ -159,6 +164,56 @@ impl ShardCounters {
     }
 }
 
+/// Time a shard's loop has worked, by what it did. Time in which it sleeps or looks for work is in none.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Busy {
+    /// Datagrams of clients, and what is sent for them.
+    pub packets: Duration,
+    /// Commands of signalling.
+    pub commands: Duration,
+    /// Timers: retries, reports, consent, figures.
+    pub timers: Duration,
+}
+
+impl Busy {
+    /// All of it.
+    pub fn all(&self) -> Duration {
+        self.packets + self.commands + self.timers
+    }
+
+    /// What has come to it since it was `earlier`.
+    pub fn since(&self, earlier: &Busy) -> Busy {
+        Busy {
+            packets: self.packets.saturating_sub(earlier.packets),
+            commands: self.commands.saturating_sub(earlier.commands),
+            timers: self.timers.saturating_sub(earlier.timers),
+        }
+    }
+
+    /// Share of `elapsed`, 0.0–1.0.
+    pub fn ratio(&self, elapsed: Duration) -> f64 {
+        // A turn counts when it ends, so a second may have a little more than itself.
+        let share = self.all().as_secs_f64() / elapsed.as_secs_f64().max(1e-6);
+        share.min(1.0)
+    }
+}
+
+/// What a room costs its shard. Its share of the time the shard works on packets is estimated: by the datagrams it receives
+/// and sends, weighted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, ToSchema)]
+pub struct RoomCost {
+    /// Datagrams that came from its members since it was opened.
+    pub datagrams_received: u64,
+    /// Media packets sent to its members since then, retransmissions included.
+    pub datagrams_sent: u64,
+    /// Bytes of them.
+    pub bytes_sent: u64,
+    /// Time of the shard's core spent on them, s, up to the last full second.
+    pub busy_s: f64,
+    /// Share of the core in the last second, 0.0–1.0.
+    pub busy_ratio: f64,
+}
+
 /// What a shard tells once a second.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ShardSnapshot {
@@ -178,6 +233,11 @@ pub struct ShardSnapshot {
     pub down_tracks: u32,
     /// Share of the last second the loop was busy, 0.0–1.0.
     pub busy_ratio: f64,
+    /// Time it has worked since its start.
+    pub busy: Busy,
+    /// The rooms that cost most in the last second, the costliest first; [`COSTLY_ROOMS_MAX`](crate::limits::COSTLY_ROOMS_MAX)
+    /// at most.
+    pub costly: Vec<(RoomId, RoomCost)>,
     /// CPU time its thread has used since it started, s, that of the kernel for it included.
     pub cpu_s: f64,
     /// How its datagrams go (`media.udp`).

@@ -14,6 +14,7 @@ impl Room {
         RoomStats {
             shard: Some(cx.shard),
             mesh: self.runs_mesh() && !self.runs_sfu(),
+            cost: cx.machine.cost(&self.id),
             members: self
                 .members
                 .iter()

@@ -21,8 +21,8 @@ use crate::bus::spec::RoomSpec;
 use crate::error::DropReason;
 use crate::faults;
 use crate::id::{MemberId, RoomId, SessionId, ShardId};
-use crate::limits::{ROOMS_PER_SHARD_MAX, SHARD_EVENTS_MAX};
-use crate::metrics::{Forwarding, Sent, ShardCounters, ShardSnapshot};
+use crate::limits::{COSTLY_ROOMS_MAX, ROOMS_PER_SHARD_MAX, SHARD_EVENTS_MAX};
+use crate::metrics::{Busy, Forwarding, Sent, ShardCounters, ShardSnapshot};
 use crate::room::machine::{Fate, Machine, MachineConfig, TICK, Turn};
 use crate::room::{Context, Room, RoomConfig, RoomError};
 use crate::time::{Anchor, Time};
@@ -352,6 +352,7 @@ impl Shard {
 
     fn room_closed(&mut self, id: &RoomId) {
         self.note_linked(id);
+        self.machine.forget_cost(id);
         self.events.push_back(ShardEvent::RoomClosed {
             shard: self.id,
             room: id.clone(),
@@ -523,9 +524,14 @@ impl Shard {
         &self.machine
     }
 
-    /// What the shard tells once a second. `busy_ratio`: share of the time its loop worked, 0.0–1.0.
-    /// What only the thread around it knows is left empty.
-    pub fn snapshot(&self, busy_ratio: f64) -> ShardSnapshot {
+    /// Divides `packets`, the time spent on packets within the last `elapsed`, among the rooms whose packets they were.
+    pub fn attribute(&mut self, packets: Duration, elapsed: Duration) {
+        self.machine.attribute(packets, elapsed);
+    }
+
+    /// What the shard tells once a second. `busy`: how long its loop has worked since its start; `busy_ratio`: share of the
+    /// last second, 0.0–1.0. What only the thread around it knows is left empty.
+    pub fn snapshot(&self, busy: Busy, busy_ratio: f64) -> ShardSnapshot {
         let (transports, up_tracks, down_tracks) = self.machine.sizes();
         ShardSnapshot {
             shard: self.id,
@@ -536,6 +542,8 @@ impl Shard {
             up_tracks,
             down_tracks,
             busy_ratio,
+            busy,
+            costly: self.machine.costliest(COSTLY_ROOMS_MAX),
             cpu_s: 0.0,
             udp: "",
         }

@@ -435,6 +435,8 @@ fn rooms_go_to_the_least_busy_shard_and_stay_there() {
             up_tracks: 0,
             down_tracks: 0,
             busy_ratio,
+            busy: Default::default(),
+            costly: Vec::new(),
             cpu_s: 0.0,
             udp: "trains",
         }))

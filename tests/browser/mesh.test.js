@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 
 import { framesDuring, startChromium, startFirefox, until, untilAllDecode, untilDecoding } from "./lib/browsers.js";
-import { startServer } from "./lib/server.js";
+import { askPrivate, startServer } from "./lib/server.js";
 
 const ROOM = "mesh";
 let server;
@@ -42,8 +42,7 @@ const tile = (caller, key) =>
 
 /** The figure of /v1/shards, summed over shards. */
 async function carried(figure) {
-  const address = /private\S*\s+(?:http:\/\/)?(\S+:\d+)/i.exec(server.output())?.[1];
-  const shards = await (await fetch(`http://${address}/v1/shards`)).json();
+  const shards = await (await askPrivate(server, "/v1/shards")).json();
   return shards.reduce((sum, shard) => sum + shard[figure], 0);
 }
 

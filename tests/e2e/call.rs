@@ -12,6 +12,7 @@ use webrtc_util::marshal::Marshal;
 use crate::client::{Client, Control, Options};
 use crate::server::Server;
 use crate::support::sdp::Kind;
+use crate::support::signal::Signal;
 
 /// Two members in room `room` that hear and see each other.
 pub async fn pair(server: &Server, room: &str, first: u16) -> [Client; 2] {
@@ -262,4 +263,28 @@ async fn two_rooms_share_nothing() {
         client.wait_media(other, 10).await;
         client.assert_clean();
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_operator_sees_what_a_room_costs_while_it_is_there() {
+    let server = Server::start(1);
+    let [one, two] = pair(&server, "r1", 1).await;
+    let room = "room=\"r1\"";
+    let share = server.wait_metric(&["colchis_room_busy_ratio", room], |v| v > 0.0);
+    assert!(share < 1.0, "{share}");
+    let sent = server.wait_metric(&["colchis_room_datagrams_sent", room], |v| v >= 40.0);
+    let (status, body) = Server::get(server.private, "/v1/rooms/r1/stats");
+    let stats: serde_json::Value = serde_json::from_str(&body).expect("JSON");
+    let cost = &stats["cost"];
+    assert_eq!(status, 200, "{body}");
+    assert!(cost["datagrams_sent"].as_f64() >= Some(sent), "{body}");
+    assert!(cost["datagrams_received"].as_f64() > Some(40.0), "{body}");
+    assert!(cost["bytes_sent"].as_f64() > Some(40.0 * 100.0), "{body}");
+    assert!(cost["busy_s"].as_f64() > Some(0.0), "{body}");
+    for client in [&one, &two] {
+        client.command(Signal::leave);
+    }
+    server.wait_metric(&["colchis_room_", room], |v| v == 0.0);
+    let told = server.metrics();
+    assert!(!told.keys().any(|k| k.contains(room)), "{told:?}");
 }

@@ -8,6 +8,7 @@ mod support;
 mod attack;
 mod client;
 mod configure;
+mod cost;
 mod description;
 mod dtls;
 mod faults;

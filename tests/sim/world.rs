@@ -11,7 +11,7 @@ use colchis::bus::control::MediaNotice;
 use colchis::bus::shard::{ShardCommand, ShardEvent};
 use colchis::bus::spec::{MemberSpec, PublishSpec, RoomSpec};
 use colchis::id::{EndpointId, MemberId, RoomId, SessionId};
-use colchis::metrics::{ShardCounters, ShardSnapshot};
+use colchis::metrics::{Busy, ShardCounters, ShardSnapshot};
 use colchis::shard::Shard;
 use colchis::time::{Anchor, Time};
 use colchis::transmit::TransmitQueue;
@@ -561,7 +561,7 @@ impl World {
 
     /// Sizes of the shard now.
     pub fn snapshot(&self) -> ShardSnapshot {
-        self.shard.snapshot(0.0)
+        self.shard.snapshot(Busy::default(), 0.0)
     }
 
     fn check_sizes(&self) {
@@ -569,6 +569,11 @@ impl World {
         let seats = self.seats.len() as u32;
         let rooms = self.specs.len() as u32;
         assert!(snapshot.rooms <= rooms, "{snapshot:?}");
+        // Each room of the simulation is among the costliest, so a closed one that is still counted shows.
+        assert!(
+            snapshot.costly.len() <= snapshot.rooms as usize,
+            "{snapshot:?}"
+        );
         assert!(
             snapshot.members <= seats && snapshot.transports <= seats,
             "{snapshot:?}"

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::error::DropReason;
-use crate::id::{DownTrackKey, MemberId, RoomId, Ssrc, UpTrackKey};
+use crate::id::{DownTrackKey, MemberId, RoomCostKey, RoomId, Ssrc, UpTrackKey};
 use crate::limits::SSRCS_PER_PEER_MAX;
 use crate::time::Time;
 use crate::transport::Transport;
@@ -47,6 +47,8 @@ pub struct Link {
     pub ups: Vec<UpTrackKey>,
     /// Tracks it subscribes to, with the SSRCs of media and retransmissions, ascending by SSRC.
     pub downs: Vec<(Ssrc, DownTrackKey)>,
+    /// The account of its room; `None`: its work is not counted.
+    pub cost: Option<RoomCostKey>,
     /// The peer reads transport-wide sequence numbers.
     pub counts_transport_sequence: bool,
     /// Its ICE has begun anew at least once.

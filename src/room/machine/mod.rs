@@ -4,6 +4,7 @@
 //! address or ufrag in a map names a live transport; a key in a fan-out names a live down track, which names its up
 //! track; a transport's `ups` and `downs` are live. Nothing here allocates per packet.
 
+mod cost;
 mod feedback;
 mod links;
 mod peers;
@@ -25,7 +26,8 @@ use crate::limits::{
     TRANSPORTS_MAX, UP_TRACKS_MAX,
 };
 use crate::media::{DownTrack, DownTrackStats, PublisherClock, UpTrack, UpTrackStats};
-use crate::metrics::ShardCounters;
+use crate::metrics::{RoomCost, ShardCounters};
+use crate::room::machine::cost::Costs;
 use crate::room::slab::Slab;
 use crate::time::{Anchor, Time};
 use crate::transmit::TransmitQueue;
@@ -124,6 +126,7 @@ pub struct Machine {
     anchor: Anchor,
     next_up_id: u32,
     notices: VecDeque<Notice>,
+    costs: Costs,
     /// Where an unfinished tick goes on; 0: none is under way.
     tick_at: usize,
     /// NACK list under construction, so that no packet allocates.
@@ -162,6 +165,7 @@ impl Machine {
             anchor,
             next_up_id: 0,
             notices: VecDeque::new(),
+            costs: Costs::new(),
             tick_at: 0,
             nack_scratch: Vec::with_capacity(NACK_PER_PACKET_MAX),
             payload: vec![0; DATAGRAM_BYTES_MAX].into_boxed_slice(),
@@ -216,6 +220,26 @@ impl Machine {
         )
     }
 
+    /// Divides `busy`, the time spent on packets within the last `elapsed`, among the rooms whose packets they were.
+    pub fn attribute(&mut self, busy: Duration, elapsed: Duration) {
+        self.costs.attribute(busy, elapsed);
+    }
+
+    /// What a room costs.
+    pub fn cost(&self, room: &RoomId) -> RoomCost {
+        self.costs.of(room)
+    }
+
+    /// The `most` rooms that cost most in the last second, the costliest first.
+    pub fn costliest(&self, most: usize) -> Vec<(RoomId, RoomCost)> {
+        self.costs.costliest(most)
+    }
+
+    /// A room is closed: what it has cost is forgotten.
+    pub fn forget_cost(&mut self, room: &RoomId) {
+        self.costs.close(room);
+    }
+
     /// User fragments and addresses that lead to a transport, for tests: none may be left behind.
     pub fn routes(&self) -> (usize, usize) {
         (self.by_ufrag.len(), self.by_address.len())
@@ -241,6 +265,9 @@ impl Machine {
         }
         let known = self.by_address.get(&from).copied();
         let key = known.ok_or(DropReason::UnknownSource)?;
+        if let Some(link) = self.transports.get(key) {
+            self.costs.received(link.cost);
+        }
         match protocol {
             Protocol::Rtp => self
                 .receive_rtp(key, from, datagram, pad, turn)
@@ -273,6 +300,7 @@ impl Machine {
             .transports
             .get_mut(key)
             .ok_or(DropReason::StunUnknownUfrag)?;
+        self.costs.received(link.cost);
         let check =
             link.transport
                 .handle_stun(turn.now, from, &message, &mut self.dtls, turn.tx)?;

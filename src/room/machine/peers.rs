@@ -36,6 +36,7 @@ impl Machine {
             mids: Vec::new(),
             ups: Vec::new(),
             downs: Vec::new(),
+            cost: self.costs.open(room),
             counts_transport_sequence: false,
             restarted: false,
             reports_due: now,

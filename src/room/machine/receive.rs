@@ -93,6 +93,7 @@ impl Machine {
                 Ok(len) => {
                     turn.tx.commit(to, len);
                     turn.counters.packets_forwarded += 1;
+                    self.costs.sent(link.cost, len);
                 }
                 Err(reason) => {
                     wants_key_frame |= reason == DropReason::AwaitingKeyFrame;

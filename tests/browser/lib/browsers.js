@@ -34,7 +34,6 @@ const FIREFOX_PREFERENCES = {
 };
 /** Small pictures: the machine that tests encodes and decodes all of them in software. */
 export const CAMERA = { width: 320, height: 240, rate: 10 };
-const SOURCES = `audio=raw&video=${CAMERA.width}x${CAMERA.height}@${CAMERA.rate}`;
 
 /** How long things may take on a machine that has other things to do; figures are measured on their own. */
 const PATIENCE_MS = 60_000;
@@ -56,10 +55,11 @@ export class Caller {
     return this.page.evaluate(task, argument);
   }
 
-  /** Opens the call page so that it joins at once. */
-  async join(server, room, extra = "") {
+  /** Opens the call page so that it joins at once, with `camera` for pictures. */
+  async join(server, room, extra = "", camera = CAMERA) {
+    const sources = `audio=raw&video=${camera.width}x${camera.height}@${camera.rate}`;
     const query = `room=${encodeURIComponent(room)}&name=${encodeURIComponent(this.name)}&join=1`;
-    await this.page.goto(`${server.url}/?${query}&${SOURCES}${extra}`);
+    await this.page.goto(`${server.url}/?${query}&${sources}${extra}`);
   }
 
   /** Presses a control of the page, by its id. */

@@ -11,10 +11,21 @@ const execute = promisify(execFile);
 const HERE = "203.0.113.1";
 const THERE = "203.0.113.2";
 
-const IP = process.getuid() === 0 ? ["ip"] : ["sudo", "-n", "ip"];
-const ip = (...words) => execute(IP[0], [...IP.slice(1), ...words]);
+/** Tools of the administrator are not on everybody's path. */
+const PATH = `${process.env.PATH}:/usr/sbin:/sbin`;
+/** `words`, to be run by root. */
+export const asRoot = (words) => (process.getuid() === 0 ? words : ["sudo", "-n", ...words]);
+const run = (words) => {
+  const [tool, ...rest] = asRoot(words);
+  return execute(tool, rest, { env: { ...process.env, PATH } });
+};
+const ip = (...words) => run(["ip", ...words]);
 
-/** {address, command(words), pull(), plug(), close()}: `command` makes `words` run at the far end, at `address`. */
+/**
+ * {address, device, command(words), offload(on), pull(), plug(), close()}: `command` makes `words` run at the far end, at
+ * `address`; `device` is this end. `offload`: whether the far end hands trains of datagrams over whole and leaves checksums
+ * out, as to a network card that cuts and sums them itself (a cable without one does so without), or does both first.
+ */
 export async function startNetwork() {
   const name = `colchis${process.pid}`;
   const [near, far] = [`c${process.pid}a`, `c${process.pid}b`];
@@ -37,7 +48,13 @@ export async function startNetwork() {
   }
   return {
     address: THERE,
-    command: (words) => [...IP, "netns", "exec", name, ...words],
+    device: near,
+    command: (words) => asRoot(["ip", "netns", "exec", name, ...words]),
+    offload: async (on) => {
+      const state = on ? "on" : "off";
+      await run(["ethtool", "-K", near, "gro", "off"]);
+      await ip("netns", "exec", name, "ethtool", "-K", far, "tx", state, "tx-udp-segmentation", state);
+    },
     pull: () => ip("link", "set", near, "down"),
     plug: () => ip("link", "set", near, "up"),
     close,

@@ -41,10 +41,10 @@ export async function startServer(options = [], wanted = null) {
 }
 
 /**
- * A running `colchis serve` at the far end of `network`, or on this host: `config` is TOML beside the listeners, which are given, and `specs` are room specs
- * by file name. What it needs on disk is gone with it.
+ * A running `colchis serve` at the far end of `network`, or on this host: `config` is TOML beside the listeners, which are
+ * given, `media` more lines of `[media]`, and `specs` are room specs by file name. What it needs on disk is gone with it.
  */
-export async function startServe({ config = "", specs = {}, network = null }) {
+export async function startServe({ config = "", media = "", specs = {}, network = null }) {
   const host = network?.address ?? "127.0.0.1";
   const folder = await mkdtemp(path.join(tmpdir(), "colchis-"));
   const port = await freePort();
@@ -55,10 +55,11 @@ export async function startServe({ config = "", specs = {}, network = null }) {
 listen = "${host}:${port}"
 page = true
 [private]
-listen = "127.0.0.1:0"
+listen = "${host}:0"
 [media]
 udp_port = 0
 ${network ? `advertise = ["${host}"]` : ""}
+${media}
 [rooms]
 specs = "${path.join(folder, "rooms")}"
 ${config}`;
@@ -75,6 +76,12 @@ ${config}`;
     await rm(folder, { recursive: true });
   };
   return server;
+}
+
+/** What the private listener of `server` answers at `path`. */
+export async function askPrivate(server, path) {
+  const address = /private\S*\s+(?:http:\/\/)?(\S+:\d+)/i.exec(server.output())?.[1];
+  return fetch(`http://${address}${path}`);
 }
 
 async function run(options, url, probe, network = null) {
