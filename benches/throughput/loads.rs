@@ -2,11 +2,15 @@
 
 use serde_json::{Value, json};
 
+use crate::sfu::Subject;
 use crate::{bare, janus, sfu};
 
 /// Share of its core a saturated shard is driven to: more, and packets queue up and make longer trains.
 const SATURATED: f64 = 0.85;
-const STAGE_S: f64 = 6.0;
+/// The goal for the time inside the process is set at this share.
+const BUSY: f64 = 0.70;
+/// Length of what is measured.
+pub const STAGE_S: f64 = 6.0;
 
 /// One load.
 pub struct Load {
@@ -20,8 +24,8 @@ pub struct Load {
     train: Option<usize>,
     /// Frames per second at pace 1.
     fps: f64,
-    /// Go so fast that the shard is nearly busy.
-    saturate: bool,
+    /// Go so fast that the shard is busy for this share of its core.
+    busy: Option<f64>,
     /// Against Janus.
     janus: bool,
 }
@@ -35,13 +39,13 @@ impl Load {
             fan_out: 0,
             train: None,
             fps: 0.0,
-            saturate: false,
+            busy: None,
             janus: false,
         }
     }
 
     /// Frames of `train` packets of 1200 bytes to `fan_out`.
-    fn frames(name: &'static str, fan_out: usize, train: usize, fps: f64) -> Load {
+    pub fn frames(name: &'static str, fan_out: usize, train: usize, fps: f64) -> Load {
         let kbps = train as f64 * 1200.0 * 8.0 * fps / 1000.0;
         let args = format!("--no-audio --subscribers {fan_out} --video-kbps {kbps} --fps {fps}");
         Load {
@@ -59,14 +63,16 @@ impl Load {
         }
     }
 
-    fn saturated(self) -> Load {
+    /// Goes so fast that the shard is busy for `share` of its core.
+    pub fn at_busy(self, share: f64) -> Load {
         Load {
-            saturate: true,
+            busy: Some(share),
             ..self
         }
     }
 
-    fn measure(&self, pace: f64, seconds: f64) -> Result<Value, String> {
+    /// One stage of `colchis load`.
+    pub fn measure(&self, subject: &Subject, pace: f64, seconds: f64) -> Result<Value, String> {
         let mut args = self.args.clone();
         let more = [
             ("--pace", pace.to_string()),
@@ -77,28 +83,37 @@ impl Load {
         let report = if self.janus {
             janus::measure(&args).ok_or("Janus is not installed")??
         } else {
-            sfu::measure(self.media, &args)?
+            sfu::measure(subject, self.media, &args)?
         };
         let stages = report["stages"].as_array();
         let stage = stages.and_then(|s| s.last()).cloned();
         stage.ok_or("no stage".to_owned())
     }
 
-    /// Runs it; figures as JSON.
-    pub fn run(&self) -> Result<Value, String> {
+    /// How fast it goes.
+    pub fn pace(&self, subject: &Subject) -> Result<f64, String> {
         let mut pace = 1.0;
-        if self.saturate {
-            // Twice nearer to the goal: a busier shard has longer trains and costs less for each packet.
-            for _ in 0..2 {
-                let stage = self.measure(pace, 3.0)?;
-                let used = stage["server"]["cpu_s"].as_f64().unwrap_or(0.0);
-                let seconds = stage["seconds"].as_f64().unwrap_or(1.0);
-                pace *= SATURATED / (used / seconds).max(0.001);
-            }
+        let Some(busy) = self.busy else {
+            return Ok(pace);
+        };
+        // Twice nearer to the goal: a busier shard has longer trains and costs less for each packet.
+        for _ in 0..2 {
+            let stage = self.measure(&subject.unwatched(), pace, 3.0)?;
+            let used = stage["server"]["cpu_s"].as_f64().unwrap_or(0.0);
+            let seconds = stage["seconds"].as_f64().unwrap_or(1.0);
+            pace *= busy / (used / seconds).max(0.001);
         }
-        let stage = self.measure(pace, STAGE_S)?;
+        Ok(pace)
+    }
+
+    /// Runs it; what came of it as JSON.
+    pub fn run(&self, subject: &Subject) -> Result<Value, String> {
+        let pace = self.pace(subject)?;
+        let stage = self.measure(subject, pace, STAGE_S)?;
+        // Whoever looks at a profile does not look at figures: a profiler slows the shard down.
         let bare = self
             .train
+            .filter(|_| subject.profile.is_none())
             .map(|train| bare::measure(self.fan_out, train, self.fps * pace, STAGE_S));
         Ok(
             json!({"name": self.name, "pace": pace, "fan_out": self.fan_out, "stage": stage, "bare": bare}),
@@ -106,16 +121,36 @@ impl Load {
     }
 }
 
+/// Those whose names begin with `only`, or the one that is named exactly so.
+pub fn chosen(only: &str) -> Vec<Load> {
+    let exact = all().iter().any(|load| load.name == only);
+    let mut loads = all();
+    loads.retain(|load| match exact {
+        true => load.name == only,
+        false => load.name.starts_with(only),
+    });
+    loads
+}
+
 /// All of them.
-pub fn all() -> Vec<Load> {
+fn all() -> Vec<Load> {
     let trace = concat!(
         env!("CARGO_MANIFEST_DIR"),
         "/benches/data/chromium-2.7mbps.csv"
     );
     vec![
-        Load::frames("1→32, trains of 8", 32, 8, 500.0).saturated(),
-        Load::frames("1→32, trains of 4", 32, 4, 500.0).saturated(),
-        Load::frames("1→32, trains of 1", 32, 1, 1000.0).saturated(),
+        Load::frames("1→32, trains of 8", 32, 8, 500.0).at_busy(SATURATED),
+        Load::frames("1→32, trains of 4", 32, 4, 500.0).at_busy(SATURATED),
+        Load::frames("1→32, trains of 1", 32, 1, 1000.0).at_busy(SATURATED),
+        Load::frames("1→32, trains of 8, at 70 %", 32, 8, 500.0)
+            .at_busy(BUSY)
+            .without_bare(),
+        Load::frames("1→32, trains of 4, at 70 %", 32, 4, 500.0)
+            .at_busy(BUSY)
+            .without_bare(),
+        Load::frames("1→32, trains of 1, at 70 %", 32, 1, 1000.0)
+            .at_busy(BUSY)
+            .without_bare(),
         Load::new(
             "1→32, Chromium 2.7 Mbit/s replayed",
             &format!("--no-audio --subscribers 32 --trace {trace}"),

@@ -11,7 +11,8 @@ pub const CLIENTS: &str = "203.0.113.2";
 /// kernel does with it is not the server's cost. One subscriber in 32 is elsewhere and hears it.
 pub const UNHEARD: &str = "203.0.113.3";
 
-fn run(words: &str) -> Result<(), String> {
+/// Runs a command of words without spaces in them.
+pub fn run(words: &str) -> Result<(), String> {
     let mut parts = words.split(' ');
     let mut command = Command::new(parts.next().unwrap_or_default());
     let done = command.args(parts).stderr(Stdio::piped()).output();

@@ -1,14 +1,45 @@
 //! One load on one shard: the server on core 0 of its namespace, `colchis load` on core 1 of the other.
 
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::net;
+use crate::{net, profile};
 
 const COLCHIS: &str = env!("CARGO_BIN_EXE_colchis");
 const KEY: &str = "only-for-the-bench-0123456789abcdef";
+
+/// What is measured, and how it is looked at.
+#[derive(Clone)]
+pub struct Subject {
+    /// The server's program; the load's is always the one of this build.
+    pub program: String,
+    /// Words before it, which start it in some way.
+    pub wrap: Vec<String>,
+    /// Where the stacks of its shard in the measured stage are written.
+    pub profile: Option<PathBuf>,
+}
+
+impl Subject {
+    /// `program`, or the server of this build.
+    pub fn new(program: Option<String>, profile: Option<PathBuf>) -> Subject {
+        Subject {
+            program: program.unwrap_or(COLCHIS.to_owned()),
+            wrap: Vec::new(),
+            profile,
+        }
+    }
+
+    /// The same without a profiler.
+    pub fn unwatched(&self) -> Subject {
+        Subject {
+            profile: None,
+            ..self.clone()
+        }
+    }
+}
 
 /// A server that ends when dropped.
 struct Server(Child);
@@ -23,9 +54,10 @@ impl Drop for Server {
 }
 
 impl Server {
-    fn start(more: &str) -> Server {
+    fn start(subject: &Subject, more: &str) -> Result<Server, String> {
         let config = std::env::temp_dir().join("colchis-throughput.toml");
         let (ip, control) = (net::SERVER, 1);
+        // Only what every build knows: it may be an older one.
         let text = format!(
             "[public]\nlisten = \"{ip}:8080\"\n[private]\nlisten = \"{ip}:8081\"\napi_key = \"{KEY}\"\n\
              [cores]\nsignalling = 1\ncontrol = {control}\nshards = \"0\"\n\
@@ -33,27 +65,29 @@ impl Server {
         );
         std::fs::write(&config, text).expect("a file in the temporary directory");
         let child = Command::new("ip")
-            .args([
-                "netns",
-                "exec",
-                net::SERVER_NS,
-                COLCHIS,
-                "serve",
-                "--config",
-            ])
+            .args(["netns", "exec", net::SERVER_NS])
+            .args(&subject.wrap)
+            .args([&subject.program, "serve", "--config"])
             .arg(&config)
             .stdout(Stdio::null())
             .spawn()
-            .expect("the server starts");
-        let server = Server(child);
+            .expect("`ip` starts: the namespaces are there");
+        let mut server = Server(child);
         std::thread::sleep(Duration::from_secs(1));
-        server
+        match server.0.try_wait() {
+            Ok(None) => Ok(server),
+            _ => Err(format!(
+                "{} did not stay up, it says why above; an older build may not know all of {}",
+                subject.program,
+                config.display()
+            )),
+        }
     }
 }
 
 /// One run of `colchis load` with `args` against a server with `more` in its `[media]`.
-pub fn measure(more: &str, args: &[String]) -> Result<Value, String> {
-    let _server = Server::start(more);
+pub fn measure(subject: &Subject, more: &str, args: &[String]) -> Result<Value, String> {
+    let running = Server::start(subject, more)?;
     let server = [
         ("--server", format!("ws://{}:8080/ws", net::SERVER)),
         ("--control", format!("http://{}:8081", net::SERVER)),
@@ -63,7 +97,13 @@ pub fn measure(more: &str, args: &[String]) -> Result<Value, String> {
         .into_iter()
         .flat_map(|(name, value)| [name.to_owned(), value])
         .collect();
-    load(&server, args)
+    let Some(file) = &subject.profile else {
+        return load(&server, args);
+    };
+    let profile = profile::start(running.0.id())?;
+    let report = load(&server, args)?;
+    profile.finish(file)?;
+    Ok(report)
 }
 
 /// One run of `colchis load` against the `server` that these options name.

@@ -4,97 +4,36 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
+use crate::figures::{Figures, Spread, bound, merge};
+use crate::rounds::Rounds;
+
 /// Where the table goes.
 const DOCS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/benchmarks.md");
 const BEGIN: &str = "<!-- throughput: written by the bench -->";
 const END: &str = "<!-- end of throughput -->";
 
-struct Figures {
-    name: String,
-    received_per_s: f64,
-    loss: f64,
-    train: f64,
-    /// Packets forwarded per second of CPU time of the shard's thread, read in the same instant.
-    per_cpu_s: f64,
-    /// The bare loop's.
-    bare_per_cpu_s: Option<f64>,
-    /// Share of a core the process' other threads use.
-    others: f64,
-    busy: f64,
-    p50_us: u64,
-    p99_us: u64,
-    inside_us: [u64; 2],
-    memory: u64,
-}
-
-fn figures(result: &Value) -> Figures {
-    let (stage, server) = (&result["stage"], &result["stage"]["server"]);
-    let float = |v: &Value| v.as_f64().unwrap_or(0.0);
-    let seconds = float(&stage["seconds"]).max(0.001);
-    let (received, lost) = (
-        float(&stage["tally"]["received"]),
-        float(&stage["tally"]["lost"]),
-    );
-    let inside = |at: usize| server["forward_us"][at].as_u64().unwrap_or(0);
-    let latency = |at: usize| stage["latency_us"][at].as_u64().unwrap_or(0);
-    let bare = &result["bare"];
-    // Other servers do not say what they forwarded. Nothing is lost on the way to those that are heard, so it is all of it.
-    let forwarded = match float(&server["forwarded"]) {
-        0.0 => {
-            float(&stage["sent"])
-                * float(&result["fan_out"])
-                * (1.0 - lost / (lost + received).max(1.0))
-        }
-        forwarded => forwarded,
-    };
-    let cpu_s = match float(&server["cpu_s"]) {
-        0.0 => float(&server["process_cpu_s"]),
-        cpu_s => cpu_s,
-    };
-    Figures {
-        name: result["name"].as_str().unwrap_or_default().to_owned(),
-        received_per_s: received / seconds,
-        loss: lost / (lost + received).max(1.0),
-        train: float(&server["datagrams"]) / float(&server["trains"]).max(1.0),
-        per_cpu_s: forwarded / cpu_s.max(1e-9),
-        others: float(&server["process_cpu_s"]) / seconds - cpu_s / seconds,
-        bare_per_cpu_s: bare
-            .is_object()
-            .then(|| float(&bare["datagrams"]) / float(&bare["cpu_s"]).max(1e-9)),
-        busy: float(&server["cpu_s"]) / seconds,
-        p50_us: latency(0),
-        p99_us: latency(1),
-        inside_us: [inside(0), inside(1)],
-        memory: server["resident_bytes"].as_u64().unwrap_or(0),
-    }
-}
-
-/// One load's figures on a line.
-pub fn line(result: &Value) -> String {
-    let f = figures(result);
-    let bare = f.bare_per_cpu_s.map_or(String::new(), |bare| {
-        format!(
-            ", bare {:.0}k/CPU s: {:.2} × its cost",
-            bare / 1000.0,
-            bare / f.per_cpu_s
-        )
+/// One run's figures on a line.
+pub fn line(name: &str, f: &Figures) -> String {
+    let get = |name: &str| f.get(name).copied().unwrap_or(0.0);
+    let bare = f.get("bare_per_cpu_s").map_or(String::new(), |bare| {
+        let (each, ratio) = (bare / 1000.0, get("bare_ratio"));
+        format!(", bare {each:.0}k/CPU s: {ratio:.2} × its cost")
     });
     format!(
-        "{}: {:.0}k heard/s, {:.3} % lost, trains {:.1}, {:.0}k forwarded/CPU s ({:.2} µs each){bare}, shard {:.0} % busy, other threads {:.1} %, \
-         one way p50 {} p99 {} µs, inside p50 ≤ {} p99 ≤ {} µs, {} MiB",
-        f.name,
-        f.received_per_s / 1000.0,
-        f.loss * 100.0,
-        f.train,
-        f.per_cpu_s / 1000.0,
-        1e6 / f.per_cpu_s,
-        f.busy * 100.0,
-        f.others * 100.0,
-        f.p50_us,
-        f.p99_us,
-        f.inside_us[0],
-        f.inside_us[1],
-        f.memory >> 20
+        "{name}: {:.0}k heard/s, {:.3} % lost, trains {:.1}, {:.0}k forwarded/CPU s ({:.2} µs each){bare}, shard {:.0} % busy, other threads {:.1} %, \
+         one way p50 {} p99 {} µs, inside p50 ≤ {} p99 ≤ {} µs, {:.0} MiB",
+        get("received_per_s") / 1000.0,
+        get("lost") * 100.0,
+        get("train"),
+        get("per_cpu_s") / 1000.0,
+        get("us_each"),
+        get("busy") * 100.0,
+        get("others") * 100.0,
+        get("p50_us"),
+        get("p99_us"),
+        bound(get("inside_p50_us")),
+        bound(get("inside_p99_us")),
+        get("resident_bytes") / f64::from(1 << 20)
     )
 }
 
@@ -113,48 +52,59 @@ pub fn host() -> Value {
     })
 }
 
-/// A figure, or a dash for what a server does not say.
-fn known(value: f64, text: String) -> String {
-    if value > 0.0 { text } else { "–".to_owned() }
+/// A row of the manual's table.
+fn row(load: &Rounds) -> String {
+    let all = merge(&load.figures());
+    // A dash for what a server does not say.
+    let cell = |name: &str, show: &dyn Fn(&Spread) -> String| {
+        all.get(name).map_or_else(|| "–".to_owned(), show)
+    };
+    let fixed = |places: usize| move |value: f64| format!("{value:.places$}");
+    let scaled = |by: f64, places: usize| move |value: f64| format!("{:.places$}", value * by);
+    let inside = |name: &str| cell(name, &|f| format!("≤ {}", f.range()));
+    format!(
+        "| {} | {} | {} | {} | {} | {} | {} | {} / {} | {} / {} |",
+        load.name,
+        cell("per_cpu_s", &|f| f.text("k", scaled(1e-3, 0))),
+        cell("us_each", &|f| fixed(2)(f.median)),
+        cell("bare_ratio", &|f| f.text("", fixed(2))),
+        cell("train", &|f| fixed(1)(f.median)),
+        cell("busy", &|f| fixed(0)(f.median * 100.0) + " %"),
+        cell("lost", &|f| f.text(" %", scaled(100.0, 3))),
+        cell("p50_us", &|f| f.text("", fixed(0))),
+        cell("p99_us", &|f| f.text("", fixed(0))),
+        inside("inside_p50_us"),
+        inside("inside_p99_us"),
+    )
 }
 
-/// Puts the table into the manual.
-pub fn write_docs(all: &Value) {
-    let host = &all["host"];
+/// The manual's table.
+pub fn markdown(host: &Value, loads: &[Rounds]) -> String {
+    let rounds = loads.iter().map(|load| load.results.len()).max();
     let mut table = format!(
-        "{BEGIN}\n{} cores of {}, Linux {}; server and clients in namespaces of one host, core 0 is the shard's.\n\n\
+        "{} cores of {}, Linux {}; server and clients in namespaces of one host, core 0 is the shard's. Medians of {} rounds \
+         (in brackets the lowest and the highest).\n\n\
          | load | forwarded per CPU second | µs each | bare limit's cost × | mean train | shard busy | lost | one way p50 / p99 µs | inside p50 / p99 µs |\n\
          |---|---|---|---|---|---|---|---|---|\n",
         host["cores"],
         host["cpu"].as_str().unwrap_or("?"),
-        host["kernel"].as_str().unwrap_or("?")
+        host["kernel"].as_str().unwrap_or("?"),
+        rounds.unwrap_or(0)
     );
-    for result in all["loads"].as_array().into_iter().flatten() {
-        let f = figures(result);
-        let ratio = f.bare_per_cpu_s.map_or("–".to_owned(), |bare| {
-            format!("{:.2}", bare / f.per_cpu_s)
-        });
-        let _ = writeln!(
-            table,
-            "| {} | {:.0}k | {:.2} | {ratio} | {} | {:.0} % | {:.3} % | {} / {} | {} / {} |",
-            f.name,
-            f.per_cpu_s / 1000.0,
-            1e6 / f.per_cpu_s,
-            known(f.train, format!("{:.1}", f.train)),
-            f.busy * 100.0,
-            f.loss * 100.0,
-            f.p50_us,
-            f.p99_us,
-            known(f.inside_us[0] as f64, format!("≤ {}", f.inside_us[0])),
-            known(f.inside_us[1] as f64, format!("≤ {}", f.inside_us[1]))
-        );
+    for load in loads.iter().filter(|load| !load.results.is_empty()) {
+        let _ = writeln!(table, "{}", row(load));
     }
-    table.push_str(END);
+    table
+}
+
+/// Puts the table into the manual.
+pub fn write_docs(table: &str) {
     let text = std::fs::read_to_string(DOCS).expect("docs/benchmarks.md");
     let parts = text.split_once(BEGIN).and_then(|(before, rest)| {
         let (_, after) = rest.split_once(END)?;
         Some((before, after))
     });
     let (before, after) = parts.expect("the marks of the table in docs/benchmarks.md");
-    std::fs::write(DOCS, format!("{before}{table}{after}")).expect("docs/benchmarks.md is written");
+    let text = format!("{before}{BEGIN}\n{table}{END}{after}");
+    std::fs::write(DOCS, text).expect("docs/benchmarks.md is written");
 }
