@@ -1,4 +1,4 @@
-//! What sending costs: CPU time of a datagram of 1200 bytes to 32 destinations, one by one and in trains of 1 to 8, over
+//! What sending costs: CPU time of a datagram of 1200 bytes to 32 destinations, one by one, in trains of 1 to 8 by `sendmmsg` and by io_uring, over
 //! loopback (the receiver's path included, trains cut in software) and, as root, over a pair of virtual interfaces whose
 //! far end drops everything (the way to a network card).
 //!
@@ -17,6 +17,8 @@ const BYTES: usize = 1200;
 const DESTINATIONS: usize = 32;
 /// Packets of one flush to each destination: the lengths of the trains.
 const TRAINS: [usize; 4] = [1, 2, 4, 8];
+/// Ways to send, the one without trains first.
+const WAYS: [UdpWay; 3] = [UdpWay::Batches, UdpWay::Trains, UdpWay::Uring];
 /// Datagrams of a round.
 const ROUND: usize = 32 * 1024;
 const ROUNDS: usize = 9;
@@ -55,30 +57,35 @@ fn round(socket: &mut MediaSocket, to: &[SocketAddr], train: usize) -> (f64, boo
 }
 
 fn measure(name: &str, near: IpAddr, to: &[SocketAddr]) {
-    let socket = |way| {
+    let mut sockets = WAYS.map(|way| {
         let socket = MediaSocket::bind(SocketAddr::new(near, 0), 8 << 20).expect("a socket");
-        socket.with_way(way)
-    };
-    let (mut single, mut trains) = (socket(UdpWay::Batches), socket(UdpWay::Trains));
+        socket.with_way(way).expect("a way")
+    });
     for train in TRAINS {
-        let (mut one, mut many) = (Vec::new(), Vec::new());
+        let mut times = WAYS.map(|_| Vec::new());
         let mut whole = true;
-        // In turns, so that whatever else the host does meets both.
+        // In turns, so that whatever else the host does meets all.
         for _ in 0..ROUNDS {
-            for (socket, out) in [(&mut single, &mut one), (&mut trains, &mut many)] {
+            for (socket, out) in sockets.iter_mut().zip(&mut times) {
                 let (ns, all) = round(socket, to, train);
                 out.push(ns);
                 whole &= all;
             }
         }
-        let [one, many] = [one, many].map(|mut all| {
+        let medians = times.map(|mut all| {
             all.sort_by(f64::total_cmp);
             all[ROUNDS / 2]
         });
         let note = if whole { "" } else { ", some refused" };
+        let each = WAYS
+            .iter()
+            .zip(medians)
+            .map(|(way, ns)| format!("{} {ns:.0} ns ({:.2} x)", way.name(), medians[0] / ns));
+        let each: Vec<String> = each.collect();
         println!(
-            "{name}: trains of {train}: one by one {one:.0} ns, in trains {many:.0} ns per datagram, {:.2} x{note}",
-            one / many
+            "{name}: {train} to each of {}: {} per datagram{note}",
+            to.len(),
+            each.join(", ")
         );
     }
 }

@@ -2,6 +2,9 @@
 //
 // Counters are turned into rates against the collection before; what a browser does not report is null.
 
+/** A connection that has not answered for so long has no figures this time. */
+const ANSWER_MAX_MS = 2000;
+
 /** Turns getStats counters into figures a person can read. One object per room. */
 export class Statistics {
   #last = new Map();
@@ -12,8 +15,8 @@ export class Statistics {
    */
   async collect(peers) {
     const rows = [];
-    for (const peer of peers) {
-      const reports = await peer.pc.getStats().catch(() => new Map());
+    const all = await Promise.all(peers.map(async (peer) => [peer, await reportsOf(peer.pc)]));
+    for (const [peer, reports] of all) {
       const rtt_ms = roundTrip(reports);
       for (const entry of peer.entries.values()) {
         const report = reportOf(reports, entry);
@@ -50,6 +53,21 @@ export class Statistics {
       energy: report.totalAudioEnergy ?? null,
       level: report.audioLevel ?? reports.get(report.mediaSourceId)?.audioLevel ?? null,
     };
+  }
+}
+
+/** Firefox never answers what is asked of a connection that is closed meanwhile. */
+async function reportsOf(pc) {
+  let timer;
+  const late = new Promise((resolve) => {
+    timer = setTimeout(resolve, ANSWER_MAX_MS, new Map());
+  });
+  try {
+    return await Promise.race([pc.getStats(), late]);
+  } catch {
+    return new Map();
+  } finally {
+    clearTimeout(timer);
   }
 }
 

@@ -44,6 +44,8 @@ impl Default for Media {
 pub enum UdpWay {
     /// `trains`: one system call for a batch of trains both ways (UDP GSO and GRO).
     Trains,
+    /// `uring`: trains both ways by an io_uring of the shard's own (multishot receive into provided buffers).
+    Uring,
     /// `batches`: one system call for a batch of datagrams.
     Batches,
     /// `plain`: one system call for each datagram.
@@ -52,15 +54,26 @@ pub enum UdpWay {
 
 impl UdpWay {
     /// All of them, the one that is best on most hosts first.
-    pub const ALL: [UdpWay; 3] = [UdpWay::Trains, UdpWay::Batches, UdpWay::Plain];
+    pub const ALL: [UdpWay; 4] = [
+        UdpWay::Trains,
+        UdpWay::Uring,
+        UdpWay::Batches,
+        UdpWay::Plain,
+    ];
 
     /// Its name in the configuration.
     pub const fn name(self) -> &'static str {
         match self {
             UdpWay::Trains => "trains",
+            UdpWay::Uring => "uring",
             UdpWay::Batches => "batches",
             UdpWay::Plain => "plain",
         }
+    }
+
+    /// Whether datagrams of one size to one destination leave as a train.
+    pub const fn has_trains(self) -> bool {
+        matches!(self, UdpWay::Trains | UdpWay::Uring)
     }
 }
 
@@ -72,6 +85,8 @@ pub enum UdpChoice {
     Auto,
     /// See [`UdpWay::Trains`].
     Trains,
+    /// See [`UdpWay::Uring`].
+    Uring,
     /// See [`UdpWay::Batches`].
     Batches,
     /// See [`UdpWay::Plain`].
@@ -84,6 +99,7 @@ impl UdpChoice {
         match self {
             UdpChoice::Auto => None,
             UdpChoice::Trains => Some(UdpWay::Trains),
+            UdpChoice::Uring => Some(UdpWay::Uring),
             UdpChoice::Batches => Some(UdpWay::Batches),
             UdpChoice::Plain => Some(UdpWay::Plain),
         }

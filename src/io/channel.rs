@@ -8,7 +8,8 @@
 
 use std::cell::RefCell;
 use std::future::poll_fn;
-use std::io;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
@@ -99,6 +100,16 @@ pub struct MovableInbox<T> {
 }
 
 impl<T> MovableInbox<T> {
+    /// For a thread that sleeps by itself.
+    pub fn polled(self) -> PolledInbox<T> {
+        PolledInbox {
+            queue: self.queue,
+            bell: self.bell,
+            // It does not mind that it is not TCP.
+            ear: self.ear.into(),
+        }
+    }
+
     /// Ties the inbox to the glommio executor it is called on.
     ///
     /// # Panics
@@ -110,6 +121,41 @@ impl<T> MovableInbox<T> {
             // glommio's stream only polls and receives; it does not mind that this one is not TCP.
             ear: RefCell::new(TcpStream::from(self.ear)),
         }
+    }
+}
+
+/// Receiving end for a thread that sleeps by itself, not through its executor.
+#[derive(Debug)]
+pub struct PolledInbox<T> {
+    queue: Receiver<T>,
+    bell: Arc<Bell>,
+    ear: std::net::TcpStream,
+}
+
+impl<T> PolledInbox<T> {
+    /// The next message, if there is one.
+    pub fn try_recv(&self) -> Option<T> {
+        self.queue.try_recv().ok()
+    }
+
+    /// Asks to be rung for. `false`: something is queued, there is no time to sleep. `true`: [`bell`](Self::bell) becomes
+    /// readable when something is.
+    pub fn listen(&self) -> bool {
+        self.bell.rung.store(false, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+        self.queue.is_empty()
+    }
+
+    /// What becomes readable when it is rung.
+    pub fn bell(&self) -> BorrowedFd<'_> {
+        self.ear.as_fd()
+    }
+
+    /// Takes the rings there have been.
+    pub fn silence(&self) {
+        // One byte is all there ever is, but for senders that overtook a `listen`.
+        let mut bytes = [0_u8; 64];
+        while let Ok(64) = (&self.ear).read(&mut bytes) {}
     }
 }
 
@@ -190,6 +236,7 @@ pub fn channel<T>(capacity: usize) -> io::Result<(Sender<T>, MovableInbox<T>)> {
 mod tests {
     use super::*;
     use glommio::LocalExecutor;
+    use rustix::event::PollFlags;
 
     #[test]
     fn full_channel_hands_the_message_back() {
@@ -220,6 +267,35 @@ mod tests {
             });
         });
         // One at a time, so that the receiver parks again and again: a lost ring would hang the test.
+        for n in 1..=MESSAGES {
+            to.try_send(n).unwrap();
+            assert_eq!(answers.recv(), Ok(n));
+        }
+        receiver.join().unwrap();
+    }
+
+    #[test]
+    fn every_message_wakes_a_thread_that_polls() {
+        const MESSAGES: u32 = 2_000;
+        let (to, inbox) = channel::<u32>(4).unwrap();
+        let (back, answers) = crossbeam_channel::bounded(4);
+        let receiver = std::thread::spawn(move || {
+            let inbox = inbox.polled();
+            loop {
+                while let Some(n) = inbox.try_recv() {
+                    back.send(n).unwrap();
+                    if n == MESSAGES {
+                        return;
+                    }
+                }
+                if inbox.listen() {
+                    let bell = inbox.bell();
+                    let mut fds = [rustix::event::PollFd::new(&bell, PollFlags::IN)];
+                    rustix::event::poll(&mut fds, None).unwrap();
+                    inbox.silence();
+                }
+            }
+        });
         for n in 1..=MESSAGES {
             to.try_send(n).unwrap();
             assert_eq!(answers.recv(), Ok(n));

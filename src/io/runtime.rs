@@ -209,7 +209,7 @@ fn bind_media(config: &Config, way: UdpWay, shards: usize) -> Result<Vec<MediaSo
         let addr = SocketAddr::new(media.bind, port);
         let socket = MediaSocket::bind(addr, media.socket_buffer_bytes)?;
         socket.set_busy_poll(spin_us);
-        sockets.push(socket.with_way(way));
+        sockets.push(socket.with_way(way)?);
     }
     Ok(sockets)
 }
@@ -324,7 +324,7 @@ fn start_shards(
             source,
         })?;
         links.push(link);
-        let socket_trains = socket.way() == UdpWay::Trains;
+        let socket_trains = socket.way().has_trains();
         let thread = ShardThread {
             config: shard_config(index, start, &socket)?,
             socket,

@@ -24,7 +24,7 @@ use crate::io::udp::{MediaSocket, equal};
 use crate::limits::{
     FAN_OUT_MAX, READ_TURN_MAX_US, RESTARTS_MAX, RESTARTS_PERIOD_S, SHARD_EVENTS_MAX,
 };
-use crate::metrics::{Busy, Sent};
+use crate::metrics::{Busy, Forwarding};
 use crate::shard::{Shard, ShardConfig};
 use crate::time::{RateWindow, Time};
 use crate::transmit::TransmitQueue;
@@ -219,9 +219,8 @@ impl Driver {
                 more = self.fill();
             }
             self.read(now);
-            let sent = self.flush();
+            self.flush_copies();
             now = self.clock.now();
-            self.shard.count_sent(&sent, Some(now.since(self.batch_at)));
             more &= self.socket.more() || !self.unread.is_empty();
         }
         self.send_events();
@@ -326,18 +325,25 @@ impl Driver {
             .try_send(ShardEvent::Snapshot(Box::new(snapshot)));
     }
 
-    /// Sends what is committed.
-    fn flush(&mut self) -> Sent {
+    /// Sends what the batch has brought about.
+    fn flush_copies(&mut self) {
         if self.tx.is_empty() {
-            return Sent::default();
+            return;
         }
-        self.socket.send(&mut self.tx, self.clock.now())
+        let (clock, read) = (self.clock, self.batch_at);
+        let mut took = Forwarding::default();
+        let mut left = |copies| took.count(copies, clock.now().since(read).as_micros() as u64);
+        let sent = self.socket.send_heard(&mut self.tx, clock.now(), &mut left);
+        self.shard.count_sent(&sent, &took);
     }
 
     /// Sends what is committed and answers no datagram.
     fn flush_own(&mut self) {
-        let sent = self.flush();
-        self.shard.count_sent(&sent, None);
+        if self.tx.is_empty() {
+            return;
+        }
+        let sent = self.socket.send(&mut self.tx, self.clock.now());
+        self.shard.count_sent(&sent, &Forwarding::default());
     }
 
     /// Hands events over; what the channel does not take is kept for the next turn.

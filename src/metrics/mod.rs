@@ -51,7 +51,8 @@ impl Sent {
 /// Longest time of each bucket of [`Forwarding`], µs; what takes longer is in none.
 pub const FORWARD_BUCKETS_US: [u64; 10] = [25, 50, 100, 200, 400, 700, 1_000, 2_000, 5_000, 20_000];
 
-/// How long datagrams were inside the process: from the read of their batch until the kernel had their copies.
+/// How long datagrams were inside the process: from the read of their batch until the kernel had the copy.
+/// Read after each chunk of copies that has left.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Forwarding {
     /// Copies by the time they took (see [`FORWARD_BUCKETS_US`]).
@@ -63,6 +64,15 @@ pub struct Forwarding {
 }
 
 impl Forwarding {
+    /// Adds the times of other copies.
+    pub fn add(&mut self, other: &Forwarding) {
+        self.count += other.count;
+        self.sum_us += other.sum_us;
+        for (count, more) in self.buckets.iter_mut().zip(other.buckets) {
+            *count += more;
+        }
+    }
+
     /// `copies` have taken `us`.
     pub fn count(&mut self, copies: u64, us: u64) {
         self.count += copies;

@@ -22,7 +22,7 @@ use crate::error::DropReason;
 use crate::faults;
 use crate::id::{MemberId, RoomId, SessionId, ShardId};
 use crate::limits::{COSTLY_ROOMS_MAX, ROOMS_PER_SHARD_MAX, SHARD_EVENTS_MAX};
-use crate::metrics::{Busy, Sent, ShardCounters, ShardSnapshot};
+use crate::metrics::{Busy, Forwarding, Sent, ShardCounters, ShardSnapshot};
 use crate::room::machine::{Fate, Machine, MachineConfig, TICK, Turn};
 use crate::room::{Context, Room, RoomConfig, RoomError};
 use crate::time::{Anchor, Time};
@@ -508,13 +508,10 @@ impl Shard {
         &self.counters
     }
 
-    /// Adds what came of sending a batch; `took` is the time since the datagrams it answers were read.
-    pub fn count_sent(&mut self, sent: &Sent, took: Option<Duration>) {
+    /// Adds what came of sending a batch, and how long the copies took since what they answer was read.
+    pub fn count_sent(&mut self, sent: &Sent, took: &Forwarding) {
         self.counters.sent.add(sent);
-        if let Some(took) = took {
-            let us = took.as_micros() as u64;
-            self.counters.forwarding.count(sent.datagrams, us);
-        }
+        self.counters.forwarding.add(took);
     }
 
     /// Rooms by id, for tests and the simulation's invariants.

@@ -45,6 +45,17 @@ beforeEach(() => {
   globalThis.RTCPeerConnection = FakePeerConnection;
 });
 
+test("a connection that never answers does not hold back the figures", async () => {
+  join();
+  socket.event("r", "PeerCreated", created([send(1, AUDIO())]));
+  await until("the offer", () => socket.commands("MakeSdpOffer").length > 0);
+  FakePeerConnection.last.getStats = () => new Promise(() => {});
+  const begun = Date.now();
+  assert.deepEqual(await room.stats(), []);
+  assert.ok(Date.now() - begun < 10_000);
+  room.leave();
+});
+
 test("JoinRoom follows RpcSettings, and pings are answered", () => {
   join();
   const [{ member_id, credential, capabilities }] = socket.commands("JoinRoom");

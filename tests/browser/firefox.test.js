@@ -57,3 +57,15 @@ test("what is muted or switched off in one is shown in the other", async () => {
     await untilAllDecode([one, other]);
   }
 });
+
+test("figures are told by Firefox also while a connection is given up", async () => {
+  const caller = await firefox.caller("gil");
+  await caller.join(server, "figures");
+  await until("a connection", () => caller.evaluate(() => globalThis.colchis.pc?.connectionState === "connected"));
+  const rows = await caller.evaluate(async () => {
+    const told = globalThis.colchis.stats();
+    globalThis.colchis.pc.close();
+    return await told;
+  });
+  assert.ok(Array.isArray(rows));
+});

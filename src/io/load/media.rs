@@ -272,7 +272,7 @@ impl MediaThread {
 
 fn flush(send: &mut SendBatch, socket: &UdpSocket, tx: &mut TransmitQueue, now: Time) {
     if !tx.is_empty() {
-        send.send(socket.as_raw_fd(), tx, false, now);
+        send.send(socket.as_raw_fd(), tx, false, now, &mut |_| {});
         tx.clear();
     }
 }

@@ -6,17 +6,22 @@
 //! No call blocks (MSG_DONTWAIT); readiness comes from the executor ([`crate::io::shard`]).
 
 mod address;
+mod chunk;
 pub mod equal;
+mod pieces;
 mod plain;
 pub mod probe;
 mod receive;
 mod refusals;
 mod send;
+mod sleeper;
 mod trains;
+mod uring;
 
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -28,6 +33,8 @@ use crate::transmit::TransmitQueue;
 pub use plain::Plain;
 pub use receive::{RecvBatch, set_gro};
 pub use send::SendBatch;
+use sleeper::Sleeper;
+pub use uring::Uring;
 
 /// Why a media port cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +49,12 @@ pub enum UdpError {
         /// What the kernel said.
         source: io::Error,
     },
+    /// No ring for `media.udp = "uring"`.
+    #[error(
+        "no io_uring with multishot receive for media: {0}; it needs Linux 6.1 and `sysctl kernel.io_uring_disabled=0`; or set \
+         `media.udp` to `auto`"
+    )]
+    Ring(io::Error),
 }
 
 /// One datagram of a receive batch.
@@ -52,22 +65,35 @@ pub struct Received<'a> {
     pub bytes: Option<&'a mut [u8]>,
 }
 
+/// Hears how many datagrams have left, as they do.
+pub type Left<'a> = &'a mut dyn FnMut(u64);
+
 /// A way to move datagrams between a socket and the shard.
 pub trait UdpBackend: std::fmt::Debug + Send {
     /// Reads a bounded batch of what is there; how many datagrams. Zero: nothing is.
     fn recv(&mut self, socket: BorrowedFd<'_>) -> io::Result<usize>;
     /// Whether the last batch was as large as it can be: there may be more.
     fn more(&self) -> bool;
+    /// Sleeps until there is something to read, `bell` becomes readable, or `most` has passed; it may return early.
+    fn wait(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        bell: BorrowedFd<'_>,
+        most: Duration,
+    ) -> io::Result<()>;
+    /// Whether `bell` has become readable, as of the last wait and the read after it; asked once it is false again.
+    fn heard(&mut self) -> bool;
     /// Datagram `index` of the last batch.
     fn datagram(&mut self, index: usize) -> Option<Received<'_>>;
     /// Sends every datagram of `queue`, those to one destination in order. What the kernel does not take is lost and
-    /// counted.
+    /// counted; `left` hears of the rest.
     fn send(
         &mut self,
         socket: BorrowedFd<'_>,
         dual_stack: bool,
         queue: &TransmitQueue,
         now: Time,
+        left: Left<'_>,
     ) -> Sent;
 }
 
@@ -76,6 +102,7 @@ pub trait UdpBackend: std::fmt::Debug + Send {
 pub struct Batched {
     recv: RecvBatch,
     send: SendBatch,
+    sleeper: Sleeper,
 }
 
 impl UdpBackend for Batched {
@@ -85,6 +112,19 @@ impl UdpBackend for Batched {
 
     fn more(&self) -> bool {
         self.recv.is_full()
+    }
+
+    fn wait(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        bell: BorrowedFd<'_>,
+        most: Duration,
+    ) -> io::Result<()> {
+        self.sleeper.wait(socket, bell, most)
+    }
+
+    fn heard(&mut self) -> bool {
+        self.sleeper.heard()
     }
 
     fn datagram(&mut self, index: usize) -> Option<Received<'_>> {
@@ -100,8 +140,10 @@ impl UdpBackend for Batched {
         dual_stack: bool,
         queue: &TransmitQueue,
         now: Time,
+        left: Left<'_>,
     ) -> Sent {
-        self.send.send(socket.as_raw_fd(), queue, dual_stack, now)
+        self.send
+            .send(socket.as_raw_fd(), queue, dual_stack, now, left)
     }
 }
 
@@ -134,27 +176,29 @@ impl MediaSocket {
             way: UdpWay::Plain,
             dual_stack: local.is_ipv6(),
         };
-        Ok(socket.with_way(UdpWay::Trains))
+        socket.with_way(UdpWay::Trains)
     }
 
-    /// How datagrams go: in trains unless this is said.
-    #[must_use]
-    pub fn with_way(mut self, way: UdpWay) -> Self {
+    /// How datagrams go: in trains unless this is said. An error: this host has no such way.
+    pub fn with_way(mut self, way: UdpWay) -> Result<Self, UdpError> {
         let fd = self.socket.as_raw_fd();
-        let gro = receive::set_gro(fd, way == UdpWay::Trains);
+        let gro = receive::set_gro(fd, matches!(way, UdpWay::Trains | UdpWay::Uring));
         self.backend = match way {
+            UdpWay::Uring => Box::new(Uring::new().map_err(UdpError::Ring)?),
             UdpWay::Plain => Box::new(Plain::default()),
             UdpWay::Batches => Box::new(Batched {
                 recv: RecvBatch::new(false),
                 send: SendBatch::new(false),
+                sleeper: Sleeper::default(),
             }),
             UdpWay::Trains => Box::new(Batched {
                 recv: RecvBatch::new(gro),
                 send: SendBatch::new(true),
+                sleeper: Sleeper::default(),
             }),
         };
         self.way = way;
-        self
+        Ok(self)
     }
 
     /// Lets the kernel look at the network card's queue for `us` before it says that nothing is there. A driver that cannot
@@ -175,7 +219,17 @@ impl MediaSocket {
         self.socket.local_addr()
     }
 
-    /// A second handle on the same socket, for the executor to wait on.
+    /// Sleeps until there is something to read, `bell` becomes readable, or `most` has passed; it may return early.
+    pub fn wait(&mut self, bell: BorrowedFd<'_>, most: Duration) -> io::Result<()> {
+        self.backend.wait(self.socket.as_fd(), bell, most)
+    }
+
+    /// Whether `bell` has become readable, as of the last wait and the read after it.
+    pub fn heard(&mut self) -> bool {
+        self.backend.heard()
+    }
+
+    /// A second handle on the same socket.
     pub fn try_clone(&self) -> io::Result<UdpSocket> {
         self.socket.try_clone()
     }
@@ -197,9 +251,13 @@ impl MediaSocket {
 
     /// Sends all of `queue` and clears it.
     pub fn send(&mut self, queue: &mut TransmitQueue, now: Time) -> Sent {
-        let outcome = self
-            .backend
-            .send(self.socket.as_fd(), self.dual_stack, queue, now);
+        self.send_heard(queue, now, &mut |_| {})
+    }
+
+    /// Sends all of `queue` and clears it; `left` hears how many have left, as they do.
+    pub fn send_heard(&mut self, queue: &mut TransmitQueue, now: Time, left: Left<'_>) -> Sent {
+        let socket = self.socket.as_fd();
+        let outcome = self.backend.send(socket, self.dual_stack, queue, now, left);
         queue.clear();
         outcome
     }
@@ -253,7 +311,7 @@ mod tests {
         let ways = |bind| UdpWay::ALL.map(|way| (bind, way));
         for (bind, way) in ["[::]:0", "127.0.0.1:0"].into_iter().flat_map(ways) {
             let media = MediaSocket::bind(bind.parse().unwrap(), 1 << 20).unwrap();
-            let mut media = media.with_way(way);
+            let mut media = media.with_way(way).unwrap();
             let port = media.local_addr().unwrap().port();
             let peer = UdpSocket::bind("127.0.0.1:0").unwrap();
             for i in 0..5u8 {
@@ -277,11 +335,7 @@ mod tests {
             let outcome = media.send(&mut queue, Time::ZERO);
             assert_eq!(outcome.datagrams + outcome.refused, 200);
             let [first, .., longest] = outcome.trains;
-            let wanted = if way == UdpWay::Trains {
-                (0, 3)
-            } else {
-                (200, 0)
-            };
+            let wanted = if way.has_trains() { (0, 3) } else { (200, 0) };
             assert_eq!((first, longest), wanted, "64, 64, 64 and 8: {outcome:?}");
             assert!(queue.is_empty());
             let mut buf = [0; 64];
@@ -308,8 +362,8 @@ mod tests {
     fn trains_arrive_as_the_datagrams_they_were_made_of() {
         for way in UdpWay::ALL {
             let media = MediaSocket::bind("[::]:0".parse().unwrap(), 1 << 20).unwrap();
-            let mut media = media.with_way(way);
-            let trains = way == UdpWay::Trains;
+            let mut media = media.with_way(way).unwrap();
+            let trains = way.has_trains();
             let peers: Vec<UdpSocket> = (0..3)
                 .map(|_| UdpSocket::bind("127.0.0.1:0").unwrap())
                 .collect();
@@ -375,7 +429,7 @@ mod tests {
     fn datagrams_that_are_too_long_are_told_and_those_after_them_read() {
         for way in UdpWay::ALL {
             let media = MediaSocket::bind("127.0.0.1:0".parse().unwrap(), 1 << 20).unwrap();
-            let mut media = media.with_way(way);
+            let mut media = media.with_way(way).unwrap();
             let peer = UdpSocket::bind("127.0.0.1:0").unwrap();
             let to = media.local_addr().unwrap();
             for len in [9000, 2049, 0, 1, 2048] {
@@ -399,7 +453,7 @@ mod tests {
     fn a_train_comes_apart_as_it_was_sent() {
         let any = || MediaSocket::bind("127.0.0.1:0".parse().unwrap(), 1 << 20).unwrap();
         for way in UdpWay::ALL {
-            let (mut from, mut to) = (any(), any().with_way(way));
+            let (mut from, mut to) = (any(), any().with_way(way).unwrap());
             let mut queue = TransmitQueue::with_slots(200);
             let sizes = (0..150).map(|n| if n % 40 == 39 { 700 } else { 1200 });
             let wanted: Vec<Vec<u8>> = sizes

@@ -3,10 +3,11 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
+use std::time::Duration;
 
 use rustix::net::{RecvFlags, SendFlags, recvfrom, sendto};
 
-use super::{Received, UdpBackend, canonical, mapped};
+use super::{Left, Received, Sleeper, UdpBackend, canonical, mapped};
 use crate::limits::{DATAGRAM_BYTES_MAX, RECV_BATCH};
 use crate::metrics::Sent;
 use crate::time::Time;
@@ -22,6 +23,7 @@ pub struct Plain {
     buffers: Box<[u8]>,
     /// Sender and length of each datagram; no length: it was longer than its buffer.
     datagrams: Vec<(SocketAddr, Option<usize>)>,
+    sleeper: Sleeper,
 }
 
 impl Default for Plain {
@@ -29,6 +31,7 @@ impl Default for Plain {
         Self {
             buffers: vec![0; RECV_BATCH * RECV_BYTES].into_boxed_slice(),
             datagrams: Vec::with_capacity(RECV_BATCH),
+            sleeper: Sleeper::default(),
         }
     }
 }
@@ -63,6 +66,19 @@ impl UdpBackend for Plain {
         self.datagrams.len() == RECV_BATCH
     }
 
+    fn wait(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        bell: BorrowedFd<'_>,
+        most: Duration,
+    ) -> io::Result<()> {
+        self.sleeper.wait(socket, bell, most)
+    }
+
+    fn heard(&mut self) -> bool {
+        self.sleeper.heard()
+    }
+
     fn datagram(&mut self, index: usize) -> Option<Received<'_>> {
         let (from, len) = *self.datagrams.get(index)?;
         let start = index * RECV_BYTES;
@@ -79,6 +95,7 @@ impl UdpBackend for Plain {
         dual_stack: bool,
         queue: &TransmitQueue,
         _now: Time,
+        left: Left<'_>,
     ) -> Sent {
         let mut outcome = Sent::default();
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
@@ -91,7 +108,10 @@ impl UdpBackend for Plain {
                 }
             };
             match sent {
-                Ok(len) => outcome.count(1, len as u64),
+                Ok(len) => {
+                    outcome.count(1, len as u64);
+                    left(1);
+                }
                 Err(_) => outcome.refused += 1,
             }
         }

@@ -100,10 +100,10 @@ fn pick(costs: Vec<Cost>) -> Choice {
 /// One round of a way: ns for each datagram, or none if one was lost or spoilt.
 fn measure(way: UdpWay) -> Result<Option<u64>, UdpError> {
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
-    let mut from = MediaSocket::bind(any, 1 << 20)?.with_way(way);
+    let mut from = MediaSocket::bind(any, 1 << 20)?.with_way(way)?;
     let mut to = Vec::with_capacity(DESTINATIONS);
     for _ in 0..DESTINATIONS {
-        to.push(MediaSocket::bind(any, 1 << 20)?.with_way(way));
+        to.push(MediaSocket::bind(any, 1 << 20)?.with_way(way)?);
     }
     let addresses: Vec<SocketAddr> = to.iter().filter_map(|s| s.local_addr().ok()).collect();
     let mut queue = TransmitQueue::with_slots(DESTINATIONS * FRAME);

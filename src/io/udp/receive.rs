@@ -1,5 +1,4 @@
-//! `recvmmsg` over owned buffers, with or without receive offload (UDP_GRO, udp(7)): then one message may be a train of
-//! datagrams of one size, which is taken apart here.
+//! `recvmmsg` over owned buffers, with or without receive offload (UDP_GRO, udp(7)): then one message may be a train.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -8,34 +7,8 @@ use std::net::SocketAddr;
 use std::os::fd::RawFd;
 
 use super::address::read_address;
-use crate::limits::{
-    DATAGRAM_BYTES_MAX, DTLS_DATAGRAM_BYTES_MAX, RECV_BATCH, RECV_TRAIN_MAX, RECV_TRAINS,
-};
-
-/// Longest datagram that is handed on: what any protocol on the port may bring. Longer ones are told, without bytes.
-const RECV_BYTES: usize = 2048;
-const _: () = assert!(RECV_BYTES >= DATAGRAM_BYTES_MAX && RECV_BYTES >= DTLS_DATAGRAM_BYTES_MAX);
-const _: () = assert!(RECV_TRAINS <= RECV_BATCH);
-/// Bytes of a train: the most IP carries.
-const TRAIN_BYTES: usize = 65_536;
-/// Bytes of a control message with one `int`: CMSG_SPACE(4).
-// SAFETY: the macro only computes a size.
-const CONTROL_BYTES: usize =
-    unsafe { libc::CMSG_SPACE(mem::size_of::<libc::c_int>() as u32) } as usize;
-
-/// Room for one `UDP_GRO` control message.
-#[repr(C, align(8))]
-#[derive(Clone, Copy)]
-struct Control([u8; CONTROL_BYTES]);
-
-/// One datagram of the batch.
-#[derive(Debug, Clone, Copy)]
-struct Piece {
-    message: u16,
-    len: u16,
-    /// Its first byte in the buffers; none if it is longer than it may be.
-    start: Option<u32>,
-}
+use super::pieces::{CONTROL_BYTES, Control, Message, Pieces, RECV_BYTES, TRAIN_BYTES, segment_of};
+use crate::limits::{RECV_BATCH, RECV_TRAIN_MAX, RECV_TRAINS};
 
 /// Buffers and addresses of one receive batch.
 pub struct RecvBatch {
@@ -43,7 +16,7 @@ pub struct RecvBatch {
     slot_bytes: usize,
     addresses: Vec<libc::sockaddr_storage>,
     controls: Vec<Control>,
-    pieces: Vec<Piece>,
+    pieces: Pieces,
     full: bool,
 }
 
@@ -94,7 +67,7 @@ impl RecvBatch {
             // SAFETY: sockaddr_storage is a plain C struct for which all-zero is valid (AF_UNSPEC).
             addresses: vec![unsafe { mem::zeroed() }; slots],
             controls: vec![Control([0; CONTROL_BYTES]); slots],
-            pieces: Vec::with_capacity(pieces),
+            pieces: Pieces::new(pieces),
             full: false,
         }
     }
@@ -160,26 +133,19 @@ impl RecvBatch {
 
     /// Notes the datagrams of message `message`.
     fn take_apart(&mut self, message: usize, header: &libc::mmsghdr) {
-        let whole = (header.msg_len as usize).min(self.slot_bytes);
-        let segment = segment_of(&header.msg_hdr).unwrap_or(whole).max(1);
-        let cut = header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0;
-        let mut at = 0;
-        while at < whole.max(1) && self.pieces.len() < self.pieces.capacity() {
-            let len = segment.min(whole - at);
-            let fits = len <= RECV_BYTES && !(cut && at + len == whole);
-            self.pieces.push(Piece {
-                message: message as u16,
-                len: len.min(RECV_BYTES) as u16,
-                start: fits.then_some((message * self.slot_bytes + at) as u32),
-            });
-            at += segment;
-        }
+        self.pieces.take_apart(&Message {
+            index: message as u16,
+            start: message * self.slot_bytes,
+            len: (header.msg_len as usize).min(self.slot_bytes),
+            segment: segment_of(&header.msg_hdr),
+            cut: header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0,
+        });
     }
 
     /// Datagram `index` of the last batch; no bytes when it was longer than it may be.
     #[inline]
     pub fn datagram(&mut self, index: usize) -> Option<(SocketAddr, Option<&mut [u8]>)> {
-        let piece = *self.pieces.get(index)?;
+        let piece = self.pieces.get(index)?;
         let from = read_address(self.addresses.get(usize::from(piece.message))?)?;
         let Some(start) = piece.start else {
             return Some((from, None));
@@ -190,28 +156,6 @@ impl RecvBatch {
             .get_mut(start..start + usize::from(piece.len))?;
         Some((from, Some(bytes)))
     }
-}
-
-/// Size of the datagrams of a train, as the kernel tells it.
-fn segment_of(header: &libc::msghdr) -> Option<usize> {
-    if header.msg_controllen == 0 {
-        return None;
-    }
-    // SAFETY: the kernel has filled the control buffer the header names and set its length; the macros stay within it, and
-    // a UDP_GRO message holds an `int`.
-    unsafe {
-        let mut message = libc::CMSG_FIRSTHDR(header);
-        while !message.is_null() {
-            if (*message).cmsg_level == libc::SOL_UDP && (*message).cmsg_type == libc::UDP_GRO {
-                let size = libc::CMSG_DATA(message)
-                    .cast::<libc::c_int>()
-                    .read_unaligned();
-                return usize::try_from(size).ok();
-            }
-            message = libc::CMSG_NXTHDR(header, message);
-        }
-    }
-    None
 }
 
 const fn empty_iovec() -> libc::iovec {

@@ -1,0 +1,149 @@
+//! An io_uring of the shard's own for its socket: one receive request that goes on for good and fills provided buffers, one
+//! submission for each chunk of messages to send, and a sleep that ends with the datagrams already there.
+//!
+//! The rings run their work only when the shard enters them (IORING_SETUP_DEFER_TASKRUN, io_uring_setup(2)): nothing
+//! interrupts it meanwhile.
+#![allow(unsafe_code)]
+
+mod buffers;
+mod recv;
+mod send;
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::time::Duration;
+
+use io_uring::types::{SubmitArgs, Timespec};
+use io_uring::{EnterFlags, IoUring};
+
+use super::send::SendBatch;
+use super::{Left, Received, UdpBackend, canonical};
+use crate::metrics::Sent;
+use crate::time::Time;
+use crate::transmit::TransmitQueue;
+
+/// See the module.
+#[derive(Debug)]
+pub struct Uring {
+    recv: recv::Receiver,
+    send: SendBatch,
+}
+
+impl Uring {
+    /// With rings of its own; an error if the kernel has none of the kind.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self {
+            recv: recv::Receiver::new()?,
+            send: SendBatch::by(Box::new(send::Sender::new()?), true),
+        })
+    }
+}
+
+impl UdpBackend for Uring {
+    fn recv(&mut self, socket: BorrowedFd<'_>) -> io::Result<usize> {
+        self.recv.recv(socket.as_raw_fd())
+    }
+
+    fn more(&self) -> bool {
+        self.recv.is_full()
+    }
+
+    fn wait(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        bell: BorrowedFd<'_>,
+        most: Duration,
+    ) -> io::Result<()> {
+        self.recv.wait(socket.as_raw_fd(), bell.as_raw_fd(), most)
+    }
+
+    fn heard(&mut self) -> bool {
+        self.recv.heard()
+    }
+
+    fn datagram(&mut self, index: usize) -> Option<Received<'_>> {
+        self.recv.datagram(index).map(|(from, bytes)| Received {
+            from: canonical(from),
+            bytes,
+        })
+    }
+
+    fn send(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        dual_stack: bool,
+        queue: &TransmitQueue,
+        now: Time,
+        left: Left<'_>,
+    ) -> Sent {
+        self.send
+            .send(socket.as_raw_fd(), queue, dual_stack, now, left)
+    }
+}
+
+/// A ring that the thread which first uses it owns from then on.
+struct Ring {
+    ring: IoUring,
+    owned: bool,
+}
+
+impl std::fmt::Debug for Ring {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ring").finish_non_exhaustive()
+    }
+}
+
+impl Ring {
+    /// With room for `requests` and `completions`.
+    fn new(requests: u32, completions: u32) -> io::Result<Self> {
+        let ring = IoUring::builder()
+            .setup_cqsize(completions)
+            .setup_single_issuer()
+            .setup_defer_taskrun()
+            .setup_r_disabled()
+            .build(requests)?;
+        Ok(Self { ring, owned: false })
+    }
+
+    fn own(&mut self) -> io::Result<()> {
+        if !self.owned {
+            self.ring.submitter().register_enable_rings()?;
+            self.owned = true;
+        }
+        Ok(())
+    }
+
+    /// Hands the requests over and sleeps until something has completed, or `most` has passed, or a signal comes.
+    fn sleep(&mut self, most: Duration) -> io::Result<()> {
+        self.own()?;
+        self.ring.submission().sync();
+        let most = Timespec::from(most);
+        let args = SubmitArgs::new().timespec(&most);
+        match self.ring.submitter().submit_with_args(1, &args) {
+            Ok(_) => Ok(()),
+            Err(error) => match error.raw_os_error() {
+                Some(libc::ETIME | libc::EINTR) => Ok(()),
+                _ => Err(error),
+            },
+        }
+    }
+
+    /// Hands the requests over, runs what is due, and waits for `completions`.
+    fn enter(&mut self, completions: u32) -> io::Result<()> {
+        self.own()?;
+        loop {
+            let requests = self.ring.submission().len() as u32;
+            let flags = EnterFlags::GETEVENTS.bits();
+            // SAFETY: no argument is passed; what the requests point at lives until they complete (see who pushed them).
+            let entered = unsafe {
+                let submitter = self.ring.submitter();
+                submitter.enter::<libc::sigset_t>(requests, completions, flags, None)
+            };
+            match entered {
+                Ok(_) => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
