@@ -60,8 +60,8 @@ install_packages() {
   fi
   command -v apt-get >/dev/null || die "no apt-get; install these by your own means: $list"
   "${sudo[@]}" apt-get update -q
-  # shellcheck disable=SC2086
   # By env: sudo hands no variables on, and tshark's package would ask who may capture.
+  # shellcheck disable=SC2086
   "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $list
 }
 
