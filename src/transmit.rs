@@ -40,6 +40,11 @@ impl TransmitQueue {
         }
     }
 
+    /// Memory of all slots.
+    pub fn memory(&self) -> &[u8] {
+        &self.arena
+    }
+
     /// Slots that can still be reserved.
     pub fn free(&self) -> usize {
         self.slots - self.meta.len()

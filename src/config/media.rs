@@ -21,6 +21,8 @@ pub struct Media {
     pub udp: UdpChoice,
     /// Packets of a frame that differ by a byte or two are padded to one length, so that they leave as one train.
     pub equalize: bool,
+    /// Huge pages are asked for in the memory that every datagram of a shard passes through.
+    pub huge_pages: bool,
     /// Codecs rooms may use, most preferred first: `opus`, `VP8`, `VP9`, `H264`, `AV1`.
     pub codecs: Vec<Codec>,
 }
@@ -34,6 +36,7 @@ impl Default for Media {
             socket_buffer_bytes: 4 * 1024 * 1024,
             udp: UdpChoice::Auto,
             equalize: true,
+            huge_pages: false,
             codecs: vec![Codec::Opus, Codec::Vp8, Codec::Vp9, Codec::H264, Codec::Av1],
         }
     }

@@ -7,6 +7,7 @@ pub mod clock;
 pub mod control;
 pub mod executor;
 mod http;
+mod huge;
 pub mod identity;
 pub mod launch;
 pub mod listener;

@@ -332,6 +332,7 @@ fn start_shards(
             events: start.events.clone(),
             clock: start.clock,
             spin: Duration::from_micros(u64::from(start.config.cores.spin_us)),
+            huge_pages: start.config.media.huge_pages,
             equalize: start.config.media.equalize && socket_trains,
             rng: ChaCha20Rng::from_os_rng(),
         };

@@ -17,6 +17,7 @@ use crate::faults;
 use crate::io::channel::{EventLink, MovableInbox, PolledInbox, SendError};
 use crate::io::clock::{self, Clock};
 use crate::io::executor::{self, ExecutorError};
+use crate::io::huge;
 use crate::io::udp::{MediaSocket, equal};
 use crate::limits::{
     FAN_OUT_MAX, READ_TURN_MAX_US, RESTARTS_MAX, RESTARTS_PERIOD_S, SHARD_EVENTS_MAX,
@@ -62,6 +63,8 @@ pub struct ShardThread {
     pub events: EventLink,
     /// The clock all cores share.
     pub clock: Clock,
+    /// Huge pages are asked for in its fixed memory.
+    pub huge_pages: bool,
     /// Packets of a frame are padded to one length.
     pub equalize: bool,
     /// How long it looks for work before it sleeps.
@@ -106,7 +109,11 @@ struct Driver {
 
 async fn run(thread: ShardThread) {
     let spin = thread.spin;
+    let huge_pages = thread.huge_pages;
     let (mut driver, inbox) = Driver::new(thread);
+    if huge_pages {
+        driver.ask_for_huge_pages();
+    }
     let mut idle_since = driver.clock.now();
     while !driver.stopped {
         let found = guarded(&mut driver, Driver::read_turn).unwrap_or(Found::More);
@@ -159,6 +166,18 @@ impl Driver {
             restarts: RateWindow::new(RESTARTS_MAX, Duration::from_secs(RESTARTS_PERIOD_S)),
         };
         (driver, thread.inbox.polled())
+    }
+
+    fn ask_for_huge_pages(&self) {
+        for memory in [self.tx.memory(), self.socket.memory()] {
+            match huge::advise(memory) {
+                Ok(bytes) => tracing::info!(bytes, "huge pages are asked for"),
+                Err(error) => tracing::warn!(
+                    %error,
+                    "no huge pages: this kernel has none; leave out `media.huge_pages`"
+                ),
+            }
+        }
     }
 
     /// Sleeps until there is a datagram or a command, or a timer is `due`.
@@ -443,6 +462,7 @@ mod tests {
             events,
             clock,
             equalize: true,
+            huge_pages: true,
             spin: SPIN,
             rng: ChaCha20Rng::seed_from_u64(1),
         };

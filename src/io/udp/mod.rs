@@ -74,6 +74,8 @@ pub trait UdpBackend: std::fmt::Debug + Send {
     fn recv(&mut self, socket: BorrowedFd<'_>) -> io::Result<usize>;
     /// Whether the last batch was as large as it can be: there may be more.
     fn more(&self) -> bool;
+    /// Memory that datagrams are read into.
+    fn memory(&self) -> &[u8];
     /// Sleeps until there is something to read, `bell` becomes readable, or `most` has passed; it may return early.
     fn wait(
         &mut self,
@@ -112,6 +114,10 @@ impl UdpBackend for Batched {
 
     fn more(&self) -> bool {
         self.recv.is_full()
+    }
+
+    fn memory(&self) -> &[u8] {
+        self.recv.memory()
     }
 
     fn wait(
@@ -222,6 +228,11 @@ impl MediaSocket {
     /// Sleeps until there is something to read, `bell` becomes readable, or `most` has passed; it may return early.
     pub fn wait(&mut self, bell: BorrowedFd<'_>, most: Duration) -> io::Result<()> {
         self.backend.wait(self.socket.as_fd(), bell, most)
+    }
+
+    /// Memory that datagrams are read into.
+    pub fn memory(&self) -> &[u8] {
+        self.backend.memory()
     }
 
     /// Whether `bell` has become readable, as of the last wait and the read after it.

@@ -62,6 +62,10 @@ impl UdpBackend for Plain {
         Ok(self.datagrams.len())
     }
 
+    fn memory(&self) -> &[u8] {
+        &self.buffers
+    }
+
     fn more(&self) -> bool {
         self.datagrams.len() == RECV_BATCH
     }

@@ -72,6 +72,11 @@ impl RecvBatch {
         }
     }
 
+    /// Memory that datagrams are read into.
+    pub fn memory(&self) -> &[u8] {
+        &self.buffers
+    }
+
     /// Whether the last [`recv`](Self::recv) took as many messages as it could: there may be more.
     pub fn is_full(&self) -> bool {
         self.full

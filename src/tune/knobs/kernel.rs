@@ -82,7 +82,7 @@ pub(super) const NETDEV_BACKLOG: Knob = Knob {
 pub(super) const BUSY_POLL: Knob = Knob {
     name: "busy-poll",
     what: "`net.core.busy_read`: 50 µs for new sockets; `net.core.busy_poll`: 0",
-    why: "A shard that finds its socket empty looks into the card's queue itself, without waiting for an interrupt. `busy_poll` is about poll(2), which shards do not use, and would make every other process spin.",
+    why: "A shard that finds its socket empty looks into the card's queue itself, without waiting for an interrupt. `busy_poll` is about poll(2): `cores.spin_us` is that for shards alone, and it would make every other process spin.",
     undo: BY_REVERT,
     evidence: Evidence::Untested,
     profiles: HARDWARE,

@@ -73,6 +73,11 @@ impl Buffers {
         usize::from(buffer) * self.bytes_each
     }
 
+    /// Bytes of all buffers.
+    pub fn memory(&self) -> &[u8] {
+        &self.memory
+    }
+
     /// Bytes of `buffer`.
     pub fn bytes(&self, buffer: u16) -> Option<&[u8]> {
         let start = self.start(buffer);

@@ -44,6 +44,10 @@ impl UdpBackend for Uring {
         self.recv.recv(socket.as_raw_fd())
     }
 
+    fn memory(&self) -> &[u8] {
+        self.recv.memory()
+    }
+
     fn more(&self) -> bool {
         self.recv.is_full()
     }

@@ -80,6 +80,11 @@ impl Receiver {
         })
     }
 
+    /// Memory that datagrams are read into.
+    pub fn memory(&self) -> &[u8] {
+        self.buffers.memory()
+    }
+
     /// Whether there may be more than the last batch took.
     pub fn is_full(&self) -> bool {
         self.full
