@@ -168,6 +168,11 @@ fn all() -> Vec<Load> {
         },
         Load::frames("1→100, 125 packets/s", 100, 1, 125.0),
         Load {
+            media: "udp = \"uring\"",
+            ..Load::frames("1→100, 125 packets/s, by io_uring", 100, 1, 125.0)
+        }
+        .without_bare(),
+        Load {
             janus: true,
             ..Load::frames("Janus: 1→100, 125 packets/s", 100, 1, 125.0)
         }

@@ -17,13 +17,7 @@ pub fn advise(memory: &[u8]) -> io::Result<usize> {
         return Ok(0);
     }
     // SAFETY: the range is whole pages within a borrowed slice, and the advice changes no byte of it.
-    let done = unsafe {
-        libc::madvise(
-            whole.as_ptr().cast_mut().cast(),
-            len,
-            libc::MADV_HUGEPAGE,
-        )
-    };
+    let done = unsafe { libc::madvise(whole.as_ptr().cast_mut().cast(), len, libc::MADV_HUGEPAGE) };
     match done {
         0 => Ok(len),
         _ => Err(io::Error::last_os_error()),

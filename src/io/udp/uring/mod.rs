@@ -10,11 +10,11 @@ mod recv;
 mod send;
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::time::Duration;
 
-use io_uring::types::{SubmitArgs, Timespec};
-use io_uring::{EnterFlags, IoUring};
+use io_uring::types::{Fd, SubmitArgs, Timespec};
+use io_uring::{EnterFlags, IoUring, cqueue, opcode};
 
 use super::send::SendBatch;
 use super::{Left, Received, UdpBackend, canonical};
@@ -86,7 +86,7 @@ impl UdpBackend for Uring {
 }
 
 /// A ring that the thread which first uses it owns from then on.
-struct Ring {
+pub struct Ring {
     ring: IoUring,
     owned: bool,
 }
@@ -99,7 +99,7 @@ impl std::fmt::Debug for Ring {
 
 impl Ring {
     /// With room for `requests` and `completions`.
-    fn new(requests: u32, completions: u32) -> io::Result<Self> {
+    pub fn new(requests: u32, completions: u32) -> io::Result<Self> {
         let ring = IoUring::builder()
             .setup_cqsize(completions)
             .setup_single_issuer()
@@ -117,8 +117,22 @@ impl Ring {
         Ok(())
     }
 
+    /// Asks to be told as `name` when `fd` is readable: once, or each time it becomes so.
+    pub fn poll(&mut self, fd: RawFd, each_time: bool, name: u64) -> io::Result<()> {
+        let request = opcode::PollAdd::new(Fd(fd), libc::POLLIN as u32).multi(each_time);
+        let request = request.build().user_data(name);
+        // SAFETY: a poll request points at no memory; a descriptor that is closed is answered with an error.
+        let pushed = unsafe { self.ring.submission().push(&request) };
+        pushed.map_err(|_| io::ErrorKind::WouldBlock.into())
+    }
+
+    /// What has completed.
+    pub fn completions(&mut self) -> cqueue::CompletionQueue<'_> {
+        self.ring.completion()
+    }
+
     /// Hands the requests over and sleeps until something has completed, or `most` has passed, or a signal comes.
-    fn sleep(&mut self, most: Duration) -> io::Result<()> {
+    pub fn sleep(&mut self, most: Duration) -> io::Result<()> {
         self.own()?;
         self.ring.submission().sync();
         let most = Timespec::from(most);

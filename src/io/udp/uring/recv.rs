@@ -8,7 +8,7 @@ use std::os::fd::RawFd;
 use std::time::Duration;
 
 use io_uring::types::{Fd, RecvMsgOut};
-use io_uring::{cqueue, opcode, squeue};
+use io_uring::{cqueue, opcode};
 
 use super::Ring;
 use super::buffers::Buffers;
@@ -152,8 +152,7 @@ impl Receiver {
             self.arm(fd)?;
         }
         if !self.listens {
-            let request = opcode::PollAdd::new(Fd(bell), libc::POLLIN as u32).multi(true);
-            self.push(&request.build().user_data(BELL))?;
+            self.ring.poll(bell, true, BELL)?;
             self.listens = true;
         }
         self.ring.sleep(most)
@@ -166,16 +165,13 @@ impl Receiver {
 
     fn arm(&mut self, fd: RawFd) -> io::Result<()> {
         let request = opcode::RecvMsgMulti::new(Fd(fd), &raw const *self.header, GROUP);
-        self.push(&request.build().user_data(DATAGRAMS))?;
+        let request = request.build().user_data(DATAGRAMS);
+        // SAFETY: the header is boxed and lives until the ring is gone, as the buffers do; the socket is open as long as its
+        // number is used.
+        let pushed = unsafe { self.ring.ring.submission().push(&request) };
+        pushed.map_err(|_| io::Error::from(io::ErrorKind::WouldBlock))?;
         self.armed = true;
         Ok(())
-    }
-
-    fn push(&mut self, request: &squeue::Entry) -> io::Result<()> {
-        // SAFETY: the header is boxed and lives until the ring is gone, as the buffers do; socket and bell are open as long
-        // as their numbers are used.
-        let pushed = unsafe { self.ring.ring.submission().push(request) };
-        pushed.map_err(|_| io::Error::from(io::ErrorKind::WouldBlock))
     }
 
     /// The buffers of the last batch are the kernel's again.
