@@ -49,7 +49,9 @@ impl Sent {
 }
 
 /// Longest time of each bucket of [`Forwarding`], µs; what takes longer is in none.
-pub const FORWARD_BUCKETS_US: [u64; 10] = [25, 50, 100, 200, 400, 700, 1_000, 2_000, 5_000, 20_000];
+pub const FORWARD_BUCKETS_US: [u64; 13] = [
+    25, 50, 75, 100, 150, 200, 300, 400, 700, 1_000, 2_000, 5_000, 20_000,
+];
 
 /// How long datagrams were inside the process: from the read of their batch until the kernel had the copy.
 /// Read after each chunk of copies that has left.

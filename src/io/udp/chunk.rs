@@ -8,7 +8,7 @@ use super::address::write_address;
 use crate::limits::TRAIN_DATAGRAMS_MAX;
 
 /// Messages of a chunk. Few, so that the first copies of a frame do not wait for the last ones.
-pub const CHUNK_MESSAGES: usize = 16;
+pub const CHUNK_MESSAGES: usize = 8;
 /// Datagrams of a chunk: the longest train at least.
 const CHUNK_DATAGRAMS: usize = TRAIN_DATAGRAMS_MAX;
 /// Bytes of a control message with one `u16`: CMSG_SPACE(2).
