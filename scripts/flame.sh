@@ -4,12 +4,14 @@
 #
 #   scripts/flame.sh OUT.svg                      the first load of the list
 #   scripts/flame.sh OUT.svg "1→100, 125 packets/s"
+#   scripts/flame.sh OUT.svg "1→100, 125 packets/s" /path/to/colchis    another build of the server
 #   FLAME_MIN_PERCENT=0.1 scripts/flame.sh …      also functions with less of the time than 0.4 % (a larger file)
 set -euo pipefail
 die() { printf 'flame: %s\n' "$*" >&2; exit 1; }
-(($# == 1 || $# == 2)) || die "usage: scripts/flame.sh OUT.svg [load name]"
+(($# >= 1 && $# <= 3)) || die "usage: scripts/flame.sh OUT.svg [load name [server]]"
 OUT=$(realpath -m "$1")
 LOAD=${2:-1→32, trains of 8}
+SERVER=${3:+$(realpath "$3")}
 cd "$(dirname "$0")/.."
 
 TARGET="${CARGO_TARGET_DIR:-$PWD/target}"
@@ -25,7 +27,7 @@ fi
 
 STACKS=$(mktemp)
 trap 'rm -f "$STACKS" "$STACKS.folded"' EXIT
-cargo bench --locked --bench throughput -- --only "$LOAD" --profile "$STACKS"
+cargo bench --locked --bench throughput -- --only "$LOAD" --profile "$STACKS" ${SERVER:+--server "$SERVER"}
 [ -s "$STACKS" ] || die "no samples; what the bench said is above"
 inferno-collapse-perf "$STACKS" >"$STACKS.folded"
 # Stacks are copied up to some depth only, so they begin at different frames. All are of the executor: that is the ground.

@@ -46,8 +46,8 @@ where
     spawn_sliced(name, core, SLICE, make)
 }
 
-/// The same for a future that is always ready: it sleeps by itself, never in the executor, and its executor needs neither
-/// slices nor a heartbeat.
+/// The same for a future that runs to its end at one go: it sleeps by itself, never in the executor, which needs neither slices
+/// nor a heartbeat.
 pub fn spawn_awake<G, F, T>(
     name: &str,
     core: usize,

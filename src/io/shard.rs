@@ -107,6 +107,7 @@ struct Driver {
     restarts: RateWindow,
 }
 
+/// Until it is told to stop. The executor has no other task, and never gets this one back before.
 async fn run(thread: ShardThread) {
     let spin = thread.spin;
     let huge_pages = thread.huge_pages;
@@ -131,7 +132,6 @@ async fn run(thread: ShardThread) {
         if let (Some(due), false) = (due, found == Found::More || commands || spins) {
             driver.sleep(&inbox, now, due);
         }
-        glommio::executor().yield_now().await;
     }
 }
 
