@@ -21,7 +21,7 @@ enum Bed {
     /// Not known yet: the thread that sleeps makes its ring.
     #[default]
     Untried,
-    Ring(Ring),
+    Ring(Box<Ring>),
     Poll,
 }
 
@@ -45,7 +45,7 @@ impl Sleeper {
         most: Duration,
     ) -> io::Result<()> {
         if matches!(self.bed, Bed::Untried) {
-            self.bed = Ring::new(4, 8).map_or(Bed::Poll, Bed::Ring);
+            self.bed = Ring::new(4, 8).map_or(Bed::Poll, |ring| Bed::Ring(Box::new(ring)));
         }
         match &mut self.bed {
             Bed::Ring(_) => {
