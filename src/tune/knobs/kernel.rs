@@ -17,7 +17,7 @@ pub(super) const TRANSPARENT_HUGEPAGES: Knob = Knob {
     what: "transparent huge pages: `madvise` or `never`",
     why: "With `always`, a page fault may wait until memory has been moved together, and the daemon that does so runs on the cores of shards too.",
     undo: BY_REVERT,
-    evidence: Evidence::Untested,
+    evidence: Evidence::Measured("no difference beyond the noise on veth (1.02 ×)"),
     profiles: HOSTS,
     settings: |case| {
         let text = case.facts.transparent_hugepages.as_deref();
@@ -58,7 +58,7 @@ pub(super) const NETDEV_BUDGET: Knob = Knob {
     what: "`net.core.netdev_budget`: at least 600",
     why: "Packets the kernel takes from the cards in one turn. Too few, and a burst of several queues waits in the card's ring, where it may be lost.",
     undo: BY_REVERT,
-    evidence: Evidence::Untested,
+    evidence: Evidence::Measured("no difference beyond the noise on veth (1.10 ×)"),
     profiles: HOSTS,
     settings: |case| vec![sysctl_at_least(case, "net/core/netdev_budget", BUDGET)],
 };
@@ -68,7 +68,7 @@ pub(super) const NETDEV_BACKLOG: Knob = Knob {
     what: "`net.core.netdev_max_backlog`: at least 4096",
     why: "Packets that wait for a core when they come over loopback, a bridge of containers, or RPS; more are lost. A card with queues of its own does not use it.",
     undo: BY_REVERT,
-    evidence: Evidence::Untested,
+    evidence: Evidence::Measured("no difference beyond the noise on veth (1.00 ×)"),
     profiles: HOSTS,
     settings: |case| {
         vec![sysctl_at_least(
@@ -84,7 +84,7 @@ pub(super) const BUSY_POLL: Knob = Knob {
     what: "`net.core.busy_read`: 50 µs for new sockets; `net.core.busy_poll`: 0",
     why: "A shard that finds its socket empty looks into the card's queue itself, without waiting for an interrupt. `busy_poll` is about poll(2): `cores.spin_us` is that for shards alone, and it would make every other process spin.",
     undo: BY_REVERT,
-    evidence: Evidence::Untested,
+    evidence: Evidence::Measured("no difference beyond the noise on veth (1.02 ×)"),
     profiles: HARDWARE,
     settings: |case| {
         vec![

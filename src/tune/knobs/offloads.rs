@@ -24,7 +24,7 @@ pub(super) const TX_CHECKSUM: Knob = Knob {
     what: "`tx-checksumming`: on",
     why: "Trains of datagrams (UDP GSO) need it: kernels before 6.11 refuse them without, and then every datagram costs a way through the kernel of its own.",
     undo: BY_REVERT,
-    evidence: Evidence::Untested,
+    evidence: Evidence::Measured("0.74 of the CPU time for each packet with it on (veth)"),
     profiles: HOSTS,
     settings: |case| feature(case, "tx-checksumming", true),
 };
@@ -34,7 +34,7 @@ pub(super) const GSO: Knob = Knob {
     what: "`generic-segmentation-offload`: on",
     why: "It is for TCP: signalling and the Control API go through the kernel in larger pieces. Trains of media are cut late with or without it.",
     undo: BY_REVERT,
-    evidence: Evidence::Untested,
+    evidence: Evidence::Measured("no difference beyond the noise on veth (1.01 ×)"),
     profiles: HOSTS,
     settings: |case| feature(case, "generic-segmentation-offload", true),
 };
@@ -44,7 +44,7 @@ pub(super) const UDP_SEGMENTATION: Knob = Knob {
     what: "`tx-udp-segmentation`: on",
     why: "The card cuts trains of datagrams itself, and the core does not.",
     undo: BY_REVERT,
-    evidence: Evidence::Untested,
+    evidence: Evidence::Measured("0.77 of the CPU time for each packet with it on (veth)"),
     profiles: HOSTS,
     settings: |case| feature(case, "tx-udp-segmentation", true),
 };
@@ -54,7 +54,7 @@ pub(super) const GRO: Knob = Knob {
     what: "`generic-receive-offload`: on",
     why: "Signalling and the Control API are TCP, which costs less in larger pieces. Media sockets take no trains, so datagrams are left as they are.",
     undo: BY_REVERT,
-    evidence: Evidence::Untested,
+    evidence: Evidence::Measured("no difference beyond the noise on veth (1.00 ×)"),
     profiles: HOSTS,
     settings: |case| feature(case, "generic-receive-offload", true),
 };
@@ -64,7 +64,7 @@ pub(super) const GRO_FORWARDING: Knob = Knob {
     what: "`rx-udp-gro-forwarding`: off",
     why: "It is for hosts that pass datagrams on. Here they end: a train that was joined would be cut again for the media socket.",
     undo: BY_REVERT,
-    evidence: Evidence::Untested,
+    evidence: Evidence::Measured("no difference beyond the noise on veth (1.03 ×)"),
     profiles: HOSTS,
     settings: |case| feature(case, "rx-udp-gro-forwarding", false),
 };

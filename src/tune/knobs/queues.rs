@@ -81,7 +81,7 @@ pub(super) const XPS: Knob = Knob {
     what: "transmit queue n (`queues/tx-*/xps_cpus`): used by the core of shard n; queues without a shard: by the other cores",
     why: "Each shard then sends through a queue of its own, and waits for no other core's lock.",
     undo: BY_REVERT,
-    evidence: Evidence::Untested,
+    evidence: Evidence::Measured("no difference beyond the noise on veth (1.01 ×)"),
     profiles: HOSTS,
     settings: xps,
 };
@@ -126,7 +126,7 @@ pub(super) const RPS: Knob = Knob {
     what: "receive packet steering (`queues/rx-*/rps_cpus`): off where the card has several queues",
     why: "The card spreads datagrams over the cores already; doing it again in software sends each to a second core.",
     undo: BY_REVERT,
-    evidence: Evidence::Untested,
+    evidence: Evidence::Measured("no difference beyond the noise on veth (1.00 ×)"),
     profiles: HOSTS,
     settings: |case| {
         let Some(nic) = case
