@@ -24,8 +24,6 @@ use crate::bus::shard::{ShardCommand, ShardEvent};
 
 /// Commands to one shard.
 pub type ShardLink = Sender<ShardCommand>;
-/// Receiving end of [`ShardLink`], on the shard.
-pub type CommandInbox = Inbox<ShardCommand>;
 /// Events of one shard, or of all of them (clone it).
 pub type EventLink = Sender<ShardEvent>;
 /// Receiving end of [`EventLink`], on the signalling core.

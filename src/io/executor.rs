@@ -9,7 +9,7 @@ use glommio::{ExecutorJoinHandle, Latency, LocalExecutorBuilder, Placement, Shar
 pub const IO_MEMORY_BYTES: usize = 64 * 1024;
 /// Entries of each of the executor's rings: sockets of signalling are the many.
 const RING_DEPTH: usize = 256;
-/// A task that yields if needed yields after this long: how long packets may keep commands and timers waiting.
+/// A task that yields if needed yields after this long: how long one task of signalling may keep the others waiting.
 const SLICE: Duration = Duration::from_millis(2);
 /// No slice at all: what an executor is created with.
 const NO_SLICE: Duration = Duration::from_secs(3600);

@@ -37,6 +37,8 @@ const SNAPSHOT_INTERVAL: Duration = Duration::from_secs(1);
 const READ_TURN_MAX: Duration = Duration::from_micros(READ_TURN_MAX_US);
 /// Longest sleep: how late an event that the full channel gave back may be.
 const SLEEP_MAX: Duration = Duration::from_millis(100);
+/// Pause after a fault in a turn of timers, which would be due again at once.
+const FAULT_PAUSE: Duration = Duration::from_millis(1);
 /// Pause after a socket error that is no datagram's fault.
 const SOCKET_ERROR_PAUSE: Duration = Duration::from_millis(10);
 
@@ -129,8 +131,8 @@ async fn run(thread: ShardThread) {
             idle_since = now;
         }
         let spins = now.since(idle_since) < spin;
-        if let (Some(due), false) = (due, found == Found::More || commands || spins) {
-            driver.sleep(&inbox, now, due);
+        if found != Found::More && !commands && !spins {
+            driver.sleep(&inbox, now, due.unwrap_or(now + FAULT_PAUSE));
         }
     }
 }
@@ -188,7 +190,7 @@ impl Driver {
         }
         if std::mem::take(&mut self.failed) {
             // It would be readable at once, and fail again.
-            std::thread::sleep(SOCKET_ERROR_PAUSE);
+            std::thread::sleep(SOCKET_ERROR_PAUSE.min(most));
         } else if let Err(error) = self.socket.wait(inbox.bell(), most) {
             tracing::warn!(%error, "media socket cannot be waited for; trying on");
             self.failed = true;
@@ -247,6 +249,7 @@ impl Driver {
     fn fill(&mut self) -> bool {
         match self.socket.recv() {
             Ok(count) => {
+                self.failed = false;
                 self.unread = 0..count;
                 if self.equalize {
                     self.equalize(count);

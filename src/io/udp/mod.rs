@@ -3,7 +3,7 @@
 //! Datagrams of a batch that go to one destination and have one size leave as a train (`trains`): the way through the
 //! kernel is what a datagram costs, and a train takes it once. Nothing waits for a train to become longer.
 //!
-//! No call blocks (MSG_DONTWAIT); readiness comes from the executor ([`crate::io::shard`]).
+//! Reading and sending never block (MSG_DONTWAIT); [`MediaSocket::wait`] is where a shard sleeps (decision 12).
 
 mod address;
 mod chunk;

@@ -23,13 +23,15 @@ const HEAD_BYTES: usize = 16 + NAME_BYTES + CONTROL_BYTES;
 /// Twice a batch: one is read while the kernel fills the other.
 const BUFFERS: u16 = (2 * RECV_TRAINS).next_power_of_two() as u16;
 const GROUP: u16 = 0;
+/// What ends a request and is no fault of the socket.
+const HARMLESS: [i32; 3] = [libc::ENOBUFS, libc::ECONNREFUSED, libc::EINTR];
 /// Names of the two requests that go on for good.
 const DATAGRAMS: u64 = 0;
 const BELL: u64 = 1;
 
 /// One batch at a time; its buffers go back to the kernel when the next one is asked for.
 pub struct Receiver {
-    // Before the buffers: the kernel is done with them when the ring is gone.
+    // Before the buffers: what the ring has under way is cancelled when it goes.
     ring: Ring,
     buffers: Buffers,
     /// What a buffer's head is made from; it stays where it is.
@@ -112,13 +114,14 @@ impl Receiver {
                 continue;
             }
             self.armed = goes_on;
-            match (
-                completion.result(),
-                cqueue::buffer_select(completion.flags()),
-            ) {
+            let buffer = cqueue::buffer_select(completion.flags());
+            if let (..0, Some(unused)) = (completion.result(), buffer) {
+                self.buffers.give(unused);
+            }
+            match (completion.result(), buffer) {
                 (len @ 0.., Some(buffer)) => self.take(buffer, len as usize),
-                // Out of buffers, and an ICMP error of an earlier send: asking again is all it needs.
-                (code, _) if [-libc::ENOBUFS, -libc::ECONNREFUSED].contains(&code) => {}
+                // Out of buffers, an ICMP error of an earlier send, a signal: asking again is all it needs.
+                (code, _) if HARMLESS.contains(&-code) => {}
                 (code, _) if code < 0 => failed = Some(io::Error::from_raw_os_error(-code)),
                 _ => {}
             }

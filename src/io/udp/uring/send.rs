@@ -85,7 +85,7 @@ impl Submit for Sender {
                 tracing::error!(%error, "the ring for sending has failed; sending by sendmmsg from now on");
                 self.ring = None;
                 // Some may have left: to lose a chunk is better than to send it twice.
-                *results = [Err(libc::EIO); CHUNK_MESSAGES];
+                *results = [Err(libc::ECANCELED); CHUNK_MESSAGES];
                 messages.len()
             }
             None => Sendmmsg.submit(fd, messages, results),
