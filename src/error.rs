@@ -91,6 +91,8 @@ drop_reasons! {
     CodecNotNegotiated => "codec_not_negotiated",
     /// Waiting for a key frame before a subscriber can start.
     AwaitingKeyFrame => "awaiting_key_frame",
+    /// Of an encoding that the subscriber is to have, before its key frame.
+    EncodingNotChosen => "encoding_not_chosen",
     /// The rewritten packet would exceed the datagram limit.
     Oversize => "oversize",
     /// The outgoing batch is full.

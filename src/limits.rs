@@ -80,6 +80,8 @@ pub const DTLS_HANDSHAKES_PER_S: u32 = 200;
 
 // --- SRTP, RTP, RTCP ------------------------------------------------------------------------
 
+/// Encodings of one published track (simulcast; browsers send three at most). More: those after are not taken.
+pub const ENCODINGS_MAX: usize = 4;
 /// SSRCs of one peer with state. More: `too_many_ssrcs`.
 pub const SSRCS_PER_PEER_MAX: usize = 32;
 /// SSRCs we send to one peer with a roll-over counter (media and RTX of each DownTrack). More: `too_many_ssrcs`.

@@ -176,9 +176,9 @@ export class Peer {
     if (!parameters?.encodings?.length) return;
     const single = parameters.encodings.length === 1;
     for (const encoding of parameters.encodings) {
-      // One that is alone has no name.
-      const to = single ? (wanted[0] ?? { active: true }) : wanted.find((w) => w.rid === encoding.rid);
-      if (!to) continue;
+      // One that is alone has no name: it is the best of those that are wanted, which is the last.
+      const named = wanted.find((w) => w.rid === encoding.rid) ?? { active: wanted.length === 0 };
+      const to = single ? (wanted.at(-1) ?? { active: true }) : named;
       for (const key of ["maxBitrate", "scaleResolutionDownBy", "scalabilityMode"]) delete encoding[key];
       Object.assign(encoding, encodingOf(to));
     }

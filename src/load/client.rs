@@ -83,6 +83,8 @@ struct Sender {
     key_due: Time,
     octets: u32,
     timestamp: u32,
+    /// The server has reported on it: packets need not say any more which encoding it is.
+    known: bool,
 }
 
 /// See the module.
@@ -115,14 +117,18 @@ impl Client {
         self.agent.set_remote(now, remote);
         for sending in sending {
             let known = self.senders.iter().any(|s| s.sending.ssrc == sending.ssrc);
-            let wanted = self
-                .shapes
-                .iter()
-                .position(|s| s.is_video() == sending.video);
-            if let (false, Some(at)) = (known, wanted) {
-                let shape = self.shapes.remove(at);
-                self.senders.push(Sender::new(shape, *sending));
-            }
+            let mut shapes = self.shapes.iter();
+            let wanted = shapes.position(|s| s.is_video() == sending.video);
+            let (false, Some(at)) = (known, wanted) else {
+                continue;
+            };
+            let halvings = sending.layer.as_ref().map_or(0, |layer| layer.halvings);
+            // The encodings of a track come together, that of its whole size last.
+            let shape = match halvings {
+                0 => self.shapes.remove(at),
+                times => self.shapes[at].halved(times),
+            };
+            self.senders.push(Sender::new(shape, sending.clone()));
         }
         self.report_due = now + REPORT_INTERVAL;
     }
@@ -234,8 +240,15 @@ impl Client {
                 Packet::Fir(fir) => fir.entries().any(|entry| entry.ssrc == ssrc),
                 _ => false,
             };
+            let reported = |ssrc: u32| match &packet {
+                Packet::ReceiverReport { blocks, .. } => {
+                    (*blocks).into_iter().any(|b| b.ssrc == ssrc)
+                }
+                _ => false,
+            };
             for sender in &mut self.senders {
                 sender.key_wanted |= asked(sender.sending.ssrc);
+                sender.known |= reported(sender.sending.ssrc);
             }
         }
     }
@@ -322,7 +335,6 @@ impl Sender {
     fn new(shape: Shape, sending: Sending) -> Self {
         Self {
             shape,
-            sending,
             start: Time::ZERO,
             base: Duration::ZERO,
             pace: 0.0,
@@ -333,7 +345,9 @@ impl Sender {
             key_wanted: true,
             key_due: Time::ZERO,
             octets: 0,
+            known: false,
             timestamp: sending.ssrc.wrapping_mul(0x9E37_79B1),
+            sending,
         }
     }
 
@@ -376,6 +390,11 @@ impl Sender {
         if let Some(id) = self.sending.transport_cc_id {
             writer.push(id, &transport_sequence);
         }
+        let layer = self.sending.layer.as_ref().filter(|_| !self.known);
+        let names = layer.into_iter().flat_map(|l| [&l.mid, &l.rid]).flatten();
+        for (id, name) in names {
+            writer.push(*id, name.as_bytes());
+        }
         let header = writer.write(slot).unwrap_or(0);
         let len = header + usize::from(due.payload);
         let mark = Mark {
@@ -389,6 +408,7 @@ impl Sender {
                 first: due.first,
                 key: self.key,
                 picture: self.picture,
+                halvings: self.sending.layer.as_ref().map_or(0, |l| l.halvings),
             },
         };
         if let Some(payload) = slot.get_mut(header..len) {

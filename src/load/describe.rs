@@ -9,7 +9,7 @@ use crate::wire::codec::CodecKind;
 use crate::wire::rtp::ExtensionKind;
 use crate::wire::sdp::{
     self, CodecFormat, Description, Feedback, FingerprintHash, IceParams, MediaKind, MediaSection,
-    Msid, SdpCodec, SdpDirection, SdpError, SdpExtension, SdpSsrc, Setup,
+    Msid, SdpCodec, SdpDirection, SdpError, SdpExtension, SdpRid, SdpSsrc, Setup,
 };
 
 const OPUS_PT: u8 = 111;
@@ -17,6 +17,9 @@ const VP8_PT: u8 = 96;
 const VP8_RTX_PT: u8 = 97;
 const MID_ID: u8 = 4;
 const TRANSPORT_CC_ID: u8 = 3;
+const RID_ID: u8 = 10;
+/// RTP stream ids of simulcast, the smallest picture first, as Chromium's examples have them.
+const RIDS: [&str; 3] = ["q", "h", "f"];
 
 /// Why a description of the server is of no use.
 #[derive(Debug, thiserror::Error)]
@@ -46,8 +49,19 @@ pub struct Remote {
     pub controls: bool,
 }
 
+/// Which encoding of a track a stream is (RFC 8853), and how its packets say so until the server knows (RFC 8852).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layer {
+    /// Extension id and value of its m-section.
+    pub mid: Option<(u8, String)>,
+    /// Extension id and value of its RTP stream id.
+    pub rid: Option<(u8, String)>,
+    /// Width and height are divided by two this many times.
+    pub halvings: u8,
+}
+
 /// A stream the client may send.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sending {
     /// Video, not audio.
     pub video: bool,
@@ -57,6 +71,8 @@ pub struct Sending {
     pub payload_type: u8,
     /// Id of the transport-wide sequence number, if negotiated.
     pub transport_cc_id: Option<u8>,
+    /// With simulcast: which encoding it is.
+    pub layer: Option<Layer>,
 }
 
 /// An m-section of ours.
@@ -64,8 +80,8 @@ pub struct Sending {
 struct Section {
     mid: String,
     video: bool,
-    /// SSRC of what is sent on it; video has that of its retransmissions after it.
-    ssrc: Option<u32>,
+    /// SSRCs of what is sent on it, one for each encoding; video has that of its retransmissions after each.
+    ssrcs: Vec<u32>,
     media: MediaSection,
 }
 
@@ -78,6 +94,7 @@ pub struct Describer {
     version: u64,
     next_ssrc: u32,
     stream: String,
+    simulcast: bool,
 }
 
 impl Describer {
@@ -90,14 +107,27 @@ impl Describer {
             version: 1,
             next_ssrc: first_ssrc,
             stream: format!("stream-{name}"),
+            simulcast: false,
         }
+    }
+
+    /// The same, sending video in three encodings if `simulcast`.
+    #[must_use]
+    pub fn with_simulcast(self, simulcast: bool) -> Self {
+        Self { simulcast, ..self }
     }
 
     /// Adds an m-section to be offered; its mid.
     pub fn add(&mut self, video: bool, sends: bool) -> String {
         let mid = self.sections.len().to_string();
-        let ssrc = sends.then_some(self.next_ssrc);
-        self.next_ssrc = self.next_ssrc.wrapping_add(2 * u32::from(sends));
+        let count = match (sends, video && self.simulcast) {
+            (false, _) => 0,
+            (true, false) => 1,
+            (true, true) => RIDS.len() as u32,
+        };
+        let ssrcs = (0..count).map(|n| self.next_ssrc.wrapping_add(2 * n));
+        let ssrcs = ssrcs.collect();
+        self.next_ssrc = self.next_ssrc.wrapping_add(2 * count);
         let kind = if video {
             MediaKind::Video
         } else {
@@ -106,20 +136,30 @@ impl Describer {
         let mut media = MediaSection::new(&mid, kind);
         media.direction = SdpDirection::new(sends, !sends);
         media.set_codecs(vec![if video { vp8() } else { opus() }]);
-        media.extensions = [
+        let mut extensions = vec![
             (MID_ID, ExtensionKind::Mid),
             (TRANSPORT_CC_ID, ExtensionKind::TransportCc),
-        ]
-        .map(|(id, kind)| SdpExtension {
+        ];
+        if count > 1 {
+            extensions.push((RID_ID, ExtensionKind::Rid));
+            media.rids = RIDS
+                .map(|id| SdpRid {
+                    id: id.to_owned(),
+                    send: true,
+                })
+                .into();
+            media.simulcast_send = RIDS.map(str::to_owned).into();
+        }
+        let extensions = extensions.into_iter().map(|(id, kind)| SdpExtension {
             id,
             kind: Some(kind),
             uri: kind.uri().to_owned(),
-        })
-        .into();
+        });
+        media.extensions = extensions.collect();
         self.sections.push(Section {
             mid: mid.clone(),
             video,
-            ssrc,
+            ssrcs,
             media,
         });
         mid
@@ -127,7 +167,7 @@ impl Describer {
 
     /// The m-section on which `ssrc` is sent.
     pub fn mid_of(&self, ssrc: u32) -> Option<&str> {
-        let section = self.sections.iter().find(|s| s.ssrc == Some(ssrc))?;
+        let section = self.sections.iter().find(|s| s.ssrcs.contains(&ssrc))?;
         Some(&section.mid)
     }
 
@@ -147,13 +187,13 @@ impl Describer {
         for section in &theirs.media {
             let video = section.kind == MediaKind::Video;
             let known = self.sections.iter_mut().find(|s| s.mid == section.mid);
-            let media = accept(section, known.as_ref().and_then(|k| k.ssrc).is_some());
+            let media = accept(section, known.as_ref().is_some_and(|k| !k.ssrcs.is_empty()));
             match known {
                 Some(known) => known.media = media,
                 None => self.sections.push(Section {
                     mid: section.mid.clone(),
                     video,
-                    ssrc: None,
+                    ssrcs: Vec::new(),
                     media,
                 }),
             }
@@ -181,7 +221,7 @@ impl Describer {
         media.ssrcs.clear();
         media.fid_groups.clear();
         media.msid = None;
-        if let Some(ssrc) = section.ssrc.filter(|_| media.direction.sends()) {
+        if !section.ssrcs.is_empty() && media.direction.sends() {
             let of = |ssrc| SdpSsrc {
                 ssrc,
                 cname: Some(self.stream.clone()),
@@ -190,10 +230,13 @@ impl Describer {
                 stream: self.stream.clone(),
                 track: Some(format!("track-{}", section.mid)),
             });
-            media.ssrcs.push(of(ssrc));
-            if section.video {
-                media.ssrcs.push(of(ssrc + 1));
-                media.fid_groups.push((ssrc, ssrc + 1));
+            // With several encodings only their packets say which is which.
+            if let [ssrc] = *section.ssrcs {
+                media.ssrcs.push(of(ssrc));
+                if section.video {
+                    media.ssrcs.push(of(ssrc + 1));
+                    media.fid_groups.push((ssrc, ssrc + 1));
+                }
             }
         }
         media
@@ -244,23 +287,51 @@ impl Describer {
         }
         let mut sending = Vec::new();
         for section in live.filter(|m| m.direction.receives()) {
-            let ours = self.sections.iter().find(|s| s.mid == section.mid);
-            let ssrc = ours.and_then(|s| s.ssrc);
-            let codec = section.codecs.iter().find(|c| usable(c));
-            let (Some(ssrc), Some(codec)) = (ssrc, codec) else {
-                continue;
-            };
-            let mut extensions = section.extensions.iter();
-            sending.push(Sending {
-                video: section.kind == MediaKind::Video,
-                ssrc,
-                payload_type: codec.pt,
-                transport_cc_id: extensions
-                    .find(|e| e.kind == Some(ExtensionKind::TransportCc))
-                    .map(|e| e.id),
-            });
+            if let Some(ours) = self.sections.iter().find(|s| s.mid == section.mid) {
+                sending.extend(ours.sendings(section));
+            }
         }
         Ok((remote, sending))
+    }
+}
+
+impl Section {
+    /// What may be sent on it, by the server's side of it: all encodings it takes, or the only one.
+    fn sendings(&self, theirs: &MediaSection) -> Vec<Sending> {
+        let Some(codec) = theirs.codecs.iter().find(|c| usable(c)) else {
+            return Vec::new();
+        };
+        let id_of = |kind| {
+            let mut extensions = theirs.extensions.iter();
+            extensions.find(|e| e.kind == Some(kind)).map(|e| e.id)
+        };
+        let taken = |rid: &str| theirs.simulcast_recv.iter().any(|r| r == rid);
+        let simulcast = self.ssrcs.len() > 1 && RIDS.iter().any(|rid| taken(rid));
+        let of = |ssrc, layer| Sending {
+            video: self.video,
+            ssrc,
+            payload_type: codec.pt,
+            transport_cc_id: id_of(ExtensionKind::TransportCc),
+            layer,
+        };
+        if !simulcast {
+            return self
+                .ssrcs
+                .first()
+                .map(|ssrc| of(*ssrc, None))
+                .into_iter()
+                .collect();
+        }
+        let layer = |at: usize, rid: &str| Layer {
+            mid: id_of(ExtensionKind::Mid).map(|id| (id, self.mid.clone())),
+            rid: id_of(ExtensionKind::Rid).map(|id| (id, rid.to_owned())),
+            halvings: (RIDS.len() - 1 - at) as u8,
+        };
+        let pairs = self.ssrcs.iter().zip(RIDS).enumerate();
+        pairs
+            .filter(|(_, (_, rid))| taken(rid))
+            .map(|(at, (ssrc, rid))| of(*ssrc, Some(layer(at, rid))))
+            .collect()
     }
 }
 

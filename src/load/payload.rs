@@ -33,6 +33,8 @@ pub enum Content {
         key: bool,
         /// 15 bits.
         picture: u16,
+        /// A key frame's 1280 × 720 is halved so many times.
+        halvings: u8,
     },
     /// An Opus frame.
     Audio,
@@ -58,9 +60,11 @@ pub fn write(out: &mut [u8], content: Content, mark: Mark) {
             first,
             key,
             picture,
+            halvings,
         } => {
             let [high, low] = picture.to_be_bytes();
-            // Frame tag and, for a key frame, start code and 640 x 360 (RFC 7741 section 4.3, RFC 6386 section 9.1).
+            let [width, height] = [1280_u16, 720].map(|n| (n >> halvings.min(4)).to_le_bytes());
+            // Frame tag and, for a key frame, start code, width and height (RFC 7741 section 4.3, RFC 6386 section 9.1).
             let tag = if key { 0x10 } else { 0x11 };
             let start = if first { 0x90 } else { 0x80 };
             let bytes = [
@@ -74,10 +78,10 @@ pub fn write(out: &mut [u8], content: Content, mark: Mark) {
                 0x9D,
                 0x01,
                 0x2A,
-                0x80,
-                0x02,
-                0x68,
-                0x01,
+                width[0],
+                width[1],
+                height[0],
+                height[1],
             ];
             head.copy_from_slice(&bytes);
         }
@@ -154,6 +158,7 @@ mod tests {
                     first: true,
                     key: true,
                     picture: 77,
+                    halvings: 0,
                 },
                 PAYLOAD_BYTES_MIN,
             ),
@@ -162,6 +167,7 @@ mod tests {
                     first: false,
                     key: false,
                     picture: 0x7FFF,
+                    halvings: 2,
                 },
                 1111,
             ),
@@ -187,6 +193,7 @@ mod tests {
                 first,
                 key,
                 picture: 300,
+                halvings: 1,
             };
             let mark = Mark {
                 publisher: 1,

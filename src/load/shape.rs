@@ -134,6 +134,19 @@ impl Shape {
         }
     }
 
+    /// The same with width and height halved so many times: a quarter of the bitrate each time. Recordings and audio
+    /// have one size only.
+    #[must_use]
+    pub fn halved(&self, times: u8) -> Shape {
+        match self {
+            Shape::Video(video) => Shape::Video(Video {
+                bitrate_bps: video.bitrate_bps / 4_f64.powi(i32::from(times)),
+                ..*video
+            }),
+            other => other.clone(),
+        }
+    }
+
     /// Whether it is video.
     pub const fn is_video(&self) -> bool {
         !matches!(self, Shape::Audio)

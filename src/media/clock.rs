@@ -61,6 +61,12 @@ pub struct RtpMapping {
 }
 
 impl RtpMapping {
+    /// RTP timestamp at NTP time 0 of the publisher, on an RTP clock of `clock_rate` Hz; wraps like every timestamp.
+    pub fn origin(&self, clock_rate: u32) -> u32 {
+        let ticks = (u128::from(self.ntp) * u128::from(clock_rate)) >> 32;
+        self.rtp.wrapping_sub(ticks as u32)
+    }
+
     /// RTP timestamp at `now`, on the publisher's RTP clock of `clock_rate` Hz.
     pub fn rtp_at(&self, now: Time, clock: &PublisherClock, clock_rate: u32) -> Option<u32> {
         let since_us = now.as_micros() as i64 - clock.to_local_micros(self.ntp)?;

@@ -25,6 +25,8 @@ use crate::wire::sdp::CodecFormat;
 const RTT_DEFAULT: Duration = Duration::from_millis(50);
 /// A round trip measured longer than this is a broken report.
 const RTT_MAX: Duration = Duration::from_secs(10);
+/// Sender reports that put a new source more than this part of a second off its arrival are of different clocks.
+const ALIGNMENT_PARTS: u32 = 2;
 /// Longest media identification we send (RFC 9143 leaves it open; ours and browsers' are short).
 const MID_BYTES_MAX: usize = 32;
 
@@ -120,6 +122,7 @@ struct Newest {
     source: SourceId,
     input: u64,
     timestamp: u32,
+    origin: Option<u32>,
     arrival: Time,
 }
 
@@ -219,6 +222,12 @@ impl DownTrack {
         }
     }
 
+    /// Whether packets of `source` are what is sent.
+    #[inline]
+    pub fn flows(&self, source: SourceId) -> bool {
+        self.flowing == Some(source)
+    }
+
     /// Whether a key frame of `source` is needed before video can flow.
     pub fn awaits_key_frame(&self, source: SourceId) -> bool {
         self.enabled && self.flowing != Some(source)
@@ -254,6 +263,7 @@ impl DownTrack {
                 source: packet.source,
                 input: packet.sequence,
                 timestamp,
+                origin: packet.origin,
                 arrival: packet.arrival,
             });
         }
@@ -292,23 +302,49 @@ impl DownTrack {
             }
             self.munger.resume(packet.sequence, Shift { vp8, ..shift });
         } else {
-            let timestamp = match self.newest {
-                None => self.first_timestamp,
-                Some(newest) => {
-                    let us = packet.arrival.since(newest.arrival).as_micros();
-                    let ticks = us * u128::from(kind.clock_rate()) / 1_000_000;
-                    newest.timestamp.wrapping_add((ticks as u32).max(1))
-                }
-            };
             let shift = Shift {
                 source: packet.source,
-                timestamp: timestamp.wrapping_sub(packet.timestamp),
+                timestamp: self.continued(packet).wrapping_sub(packet.timestamp),
                 vp8,
             };
             self.munger.switch(packet.sequence, shift);
         }
         self.flowing = Some(packet.source);
         Ok(())
+    }
+
+    /// Timestamp with which another source goes on: that of the same instant on the timeline so far, where sender
+    /// reports tell it (the encodings of one picture, RFC 8853, share their publisher's clock); else as much later as
+    /// it came later. Never that of a frame already sent.
+    fn continued(&self, packet: &PacketFields) -> u32 {
+        let Some(newest) = self.newest else {
+            return self.first_timestamp;
+        };
+        let clock_rate = packet.codec.kind().clock_rate();
+        let us = packet.arrival.since(newest.arrival).as_micros();
+        let ticks = us * u128::from(clock_rate) / 1_000_000;
+        let by_arrival = newest.timestamp.wrapping_add(ticks as u32);
+        let aligned = self
+            .munger
+            .current()
+            .filter(|shift| shift.source == newest.source)
+            .zip(newest.origin.zip(packet.origin))
+            .map(|(shift, (before, now))| {
+                let shift = shift.timestamp.wrapping_add(before).wrapping_sub(now);
+                packet.timestamp.wrapping_add(shift)
+            })
+            .filter(|aligned| {
+                let apart = aligned.wrapping_sub(by_arrival) as i32;
+                apart.unsigned_abs() < clock_rate / ALIGNMENT_PARTS
+            });
+        let ahead = aligned.unwrap_or(by_arrival).wrapping_sub(newest.timestamp);
+        newest.timestamp.wrapping_add((ahead as i32).max(1) as u32)
+    }
+
+    /// Which source the packet came from that was sent as `sequence`; `None` when that is forgotten.
+    pub fn source_of(&self, sequence: u16) -> Option<SourceId> {
+        let (_, shift) = self.munger.unmap(self.munger.extend_output(sequence))?;
+        Some(shift.source)
     }
 
     /// The subscriber asks for `sequence` again (generic NACK). Finds the packet in `up`'s cache and decides how it

@@ -53,6 +53,9 @@ pub struct PacketFields {
     pub sequence: u64,
     /// RTP timestamp of the publisher, in `codec.kind().clock_rate()` units.
     pub timestamp: u32,
+    /// RTP timestamp of its stream at the publisher's NTP time 0, once a sender report told it: what makes timestamps
+    /// of one publisher's streams comparable.
+    pub origin: Option<u32>,
     /// When the packet arrived here (a recovered one: when the retransmission did).
     pub arrival: Time,
     /// Codec of the payload.
@@ -79,6 +82,7 @@ impl PacketFields {
             source: SourceId { track: 0, epoch: 0 },
             sequence,
             timestamp: 0,
+            origin: None,
             arrival: Time::ZERO,
             codec: CodecFormat::Vp8,
             marker: false,

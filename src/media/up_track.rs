@@ -113,12 +113,32 @@ pub struct UpTrack {
     key_frame: KeyFrameRequester,
     cache: RetransmissionCache,
     mapping: Option<RtpMapping>,
+    origin: Option<u32>,
     clock_rate: u32,
     rate: RateMeter,
     recovered: u64,
     codec: Option<CodecFormat>,
     size: Option<(u16, u16)>,
     audio_level: Option<u8>,
+    heard: Option<Time>,
+}
+
+impl UpTrackStats {
+    /// Counts of two encodings of one track; what is shown of the picture stays.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            rates: Rates {
+                bits_per_s: self.rates.bits_per_s + other.rates.bits_per_s,
+                packets_per_s: self.rates.packets_per_s + other.rates.packets_per_s,
+                frames_per_s: self.rates.frames_per_s.max(other.rates.frames_per_s),
+            },
+            packets: self.packets + other.packets,
+            lost: self.lost + other.lost,
+            recovered: self.recovered + other.recovered,
+            ..self
+        }
+    }
 }
 
 impl UpTrack {
@@ -147,12 +167,14 @@ impl UpTrack {
             key_frame: KeyFrameRequester::default(),
             cache,
             mapping: None,
+            origin: None,
             clock_rate: if config.video { 90_000 } else { 48_000 },
             rate: RateMeter::default(),
             recovered: 0,
             codec: None,
             size: None,
             audio_level: None,
+            heard: None,
         };
         track.set_codecs(&config.codecs, config.nack);
         track
@@ -191,6 +213,11 @@ impl UpTrack {
     /// SSRC of the media stream, once a packet of it has come.
     pub fn ssrc(&self) -> Option<u32> {
         self.ssrc
+    }
+
+    /// When its newest packet came.
+    pub fn heard(&self) -> Option<Time> {
+        self.heard
     }
 
     /// Whether the publisher's packets are used.
@@ -250,6 +277,7 @@ impl UpTrack {
             source: self.source,
             sequence,
             timestamp: header.timestamp,
+            origin: self.origin,
             arrival: now,
             codec: meaning.format,
             marker: header.marker,
@@ -291,6 +319,7 @@ impl UpTrack {
             self.size = codec::key_frame_size(kind, payload, dependency).or(self.size);
         }
         self.codec = Some(fields.codec);
+        self.heard = Some(fields.arrival);
         self.audio_level = fields.audio_level.map(|v| v & 0x7f).or(self.audio_level);
         let ends_frame = u64::from(self.video && fields.marker);
         self.rate.count(fields.arrival, payload.len(), ends_frame);
@@ -399,6 +428,7 @@ impl UpTrack {
         self.nack.clear();
         self.stats = ReceiveStats::default();
         self.mapping = None;
+        self.origin = None;
         self.cache.clear();
     }
 
@@ -411,10 +441,12 @@ impl UpTrack {
     ) {
         clock.handle_sender_report(now, info.ntp);
         self.stats.handle_sender_report(now, info.ntp);
-        self.mapping = Some(RtpMapping {
+        let mapping = RtpMapping {
             ntp: info.ntp,
             rtp: info.rtp_timestamp,
-        });
+        };
+        self.origin = Some(mapping.origin(self.clock_rate));
+        self.mapping = Some(mapping);
     }
 
     /// The newest (NTP, RTP) pair of the publisher, if it sent one.

@@ -389,7 +389,7 @@ impl Room {
                 .unwrap_or(&cx.config.codecs)
                 .clone(),
             extensions: NegotiationConfig::EXTENSIONS.to_vec(),
-            simulcast: false,
+            simulcast: true,
         };
         self.next_peer += 1;
         Some(Peer {

@@ -72,8 +72,8 @@ impl Room {
             return;
         };
         for send in peer.sends.values() {
-            if let Some(entry) = send.up.and_then(|up| cx.machine.up_mut(up)) {
-                entry.track.set_enabled(send.enabled);
+            if let Some(up) = send.up {
+                cx.machine.set_up_enabled(up, send.enabled);
             }
         }
         for down in peer.retired_downs.drain(..) {
@@ -149,17 +149,15 @@ fn set_up(peer: &mut Peer, negotiated: &NegotiatedTrack, cx: &mut Context<'_>) {
         .collect();
     let nack = negotiated.codecs.iter().any(|c| c.feedback.nack);
     let video = negotiated.kind == MediaKind::Video;
-    match send.up.and_then(|up| cx.machine.up_mut(up)) {
-        Some(entry) => entry.track.set_codecs(&codecs, nack),
-        None => {
-            let config = UpTrackConfig {
-                id: 0,
-                video,
-                codecs,
-                nack,
-            };
-            send.up = cx.machine.add_up(peer.transport, config);
-        }
+    let config = UpTrackConfig {
+        id: 0,
+        video,
+        codecs,
+        nack,
+    };
+    match send.up {
+        Some(up) => cx.machine.set_up_codecs(up, &config.codecs, nack),
+        None => send.up = cx.machine.add_up(peer.transport, config.clone()),
     }
     let Some(up) = send.up else {
         return;
@@ -169,6 +167,7 @@ fn set_up(peer: &mut Peer, negotiated: &NegotiatedTrack, cx: &mut Context<'_>) {
         .iter()
         .flat_map(|(ssrc, rtx)| std::iter::once(ssrc.0).chain(rtx.map(|s| s.0)));
     cx.machine.route_up(up, &negotiated.mid, ssrcs);
+    cx.machine.set_encodings(up, &negotiated.rids, &config);
 }
 
 fn set_down(peer: &mut Peer, negotiated: &NegotiatedTrack, cx: &mut Context<'_>) {

@@ -135,6 +135,27 @@ fn a_conference_receives_everybody_but_oneself() {
 }
 
 #[test]
+fn of_three_encodings_everybody_receives_the_best_whole() {
+    let server = serve("");
+    let args =
+        "--simulcast --publishers 2 --subscribers 4 --stage-s 3 --video-kbps 800 --joins-per-s 50";
+    let (out, report) = load(&server, KEY, args);
+    let stage = good_stage(&out, &report, 6);
+    let tally = &stage["tally"];
+    assert_eq!(tally["streams"], 16, "one of each encoded track: {report}");
+    assert_eq!(tally["late"], 0, "{report}");
+    let lost = tally["lost"].as_u64().expect("a count");
+    assert!(lost * 20 < 2700, "{report}");
+    // Three packets a frame in the largest, one in the others; audio beside it.
+    let (best, smaller) = (8 * (90 + 50) * 3, 8 * (30 + 50) * 3);
+    let received = tally["received"].as_u64().expect("a count");
+    assert!(
+        received > u64::midpoint(best, smaller) && received < best * 11 / 10,
+        "{received} of {best}: {report}"
+    );
+}
+
+#[test]
 fn what_is_wrong_is_named_with_its_cure() {
     let server = serve("");
     let (out, _) = load(&server, "another key", "--subscribers 1");

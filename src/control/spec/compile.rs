@@ -1,5 +1,6 @@
 //! From the elements as written to the spec that signalling and shards run.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -23,8 +24,8 @@ use super::element::{
     RoomElement,
 };
 
-/// RTP stream id of the one encoding; clients that have but one send without it.
-const ENCODING_RID: &str = "f";
+/// RTP stream ids of encodings, the best one's first; clients that have but one send without it.
+const ENCODING_RIDS: [&str; 3] = ["f", "h", "q"];
 /// What follows a room in the paths of the API.
 const RESERVED: &str = "stats";
 
@@ -510,31 +511,39 @@ fn kind_policy(
     }
 }
 
-/// The camera's encodings, as clients are told them.
+/// The camera's encodings, as clients are told them: the smallest first, as browsers give bandwidth to the first first.
 fn encodings(element: &str, publish: &Publish) -> Result<Vec<EncodingParameters>, ControlError> {
-    let said = &publish.video_settings.encodings;
-    if said.len() > 1 {
+    let mut said: Vec<_> = publish.video_settings.encodings.iter().collect();
+    if said.len() > ENCODING_RIDS.len() {
         return Err(error(
             element,
-            "encodings: one at most; there is no simulcast",
+            "encodings: three at most; browsers send no more",
         ));
     }
     let wrong =
-        |e: &element::Encoding| e.scale_resolution_down_by == Some(0) || e.max_bitrate == Some(0);
+        |e: &&element::Encoding| e.scale_resolution_down_by == Some(0) || e.max_bitrate == Some(0);
     if said.iter().any(wrong) {
         return Err(error(
             element,
             "encodings: max_bitrate and scale_resolution_down_by are at least 1; leave out what does not matter",
         ));
     }
-    let told = said.iter().map(|encoding| EncodingParameters {
-        rid: ENCODING_RID.to_owned(),
-        active: true,
-        codec: None,
-        max_bitrate: encoding.max_bitrate,
-        scale_resolution_down_by: encoding.scale_resolution_down_by,
-        scalability_mode: encoding.scalability_mode.clone(),
+    said.sort_by_key(|e| {
+        let scale = e.scale_resolution_down_by.unwrap_or(1);
+        (Reverse(scale), e.max_bitrate.unwrap_or(u32::MAX))
     });
+    let rids = ENCODING_RIDS.iter().take(said.len()).rev();
+    let told = said
+        .iter()
+        .zip(rids)
+        .map(|(encoding, rid)| EncodingParameters {
+            rid: (*rid).to_owned(),
+            active: true,
+            codec: None,
+            max_bitrate: encoding.max_bitrate,
+            scale_resolution_down_by: encoding.scale_resolution_down_by,
+            scalability_mode: encoding.scalability_mode.clone(),
+        });
     Ok(told.collect())
 }
 

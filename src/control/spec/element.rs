@@ -240,7 +240,8 @@ pub struct Settings {
 pub struct VideoSettings {
     /// Whether it may, must or must not be sent.
     pub publish_policy: Policy,
-    /// How the camera is to be encoded, in rooms through the server. One at most: there is no simulcast.
+    /// How the camera is to be encoded, in rooms through the server: up to three encodings (simulcast), of which
+    /// everybody gets the best that comes.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub encodings: Vec<Encoding>,
 }

@@ -237,12 +237,29 @@ fn kinds_and_encodings_of_an_endpoint() {
         ),
         (Some(300_000), Some(2))
     );
+    let told = |encodings: &str| -> Vec<(String, Option<u8>)> {
+        let publish = with(&format!(
+            "{{ video_settings: {{ encodings: [{encodings}] }} }}"
+        ));
+        let encodings = publish.unwrap().encodings.into_iter();
+        encodings
+            .map(|e| (e.rid, e.scale_resolution_down_by))
+            .collect()
+    };
+    let three =
+        [("q", Some(4)), ("h", Some(2)), ("f", None)].map(|(rid, scale)| (rid.to_owned(), scale));
+    let best_first = "{}, { scale_resolution_down_by: 2 }, { scale_resolution_down_by: 4 }";
+    assert_eq!(told(best_first), three, "the smallest is told first");
+    assert_eq!(told("{}"), [("f".to_owned(), None)]);
     for (wrong, word) in [
         (
             "{ kinds: [audio], video_settings: { publish_policy: Required } }",
             "kinds",
         ),
-        ("{ video_settings: { encodings: [{}, {}] } }", "simulcast"),
+        (
+            "{ video_settings: { encodings: [{}, {}, {}, {}] } }",
+            "three at most",
+        ),
         (
             "{ video_settings: { encodings: [{ max_bitrate: 0 }] } }",
             "max_bitrate",

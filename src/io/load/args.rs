@@ -64,6 +64,9 @@ pub struct LoadArgs {
     /// Video as recorded instead: a file with lines of `microseconds,bytes`.
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
+    /// Send video in three encodings: that one, and two with half and a quarter of its width and height.
+    #[arg(long, conflicts_with = "trace")]
+    simulcast: bool,
     /// No audio.
     #[arg(long)]
     no_audio: bool,
@@ -114,6 +117,8 @@ pub struct Plan {
     pub crowd: Crowd,
     /// What each publisher sends.
     pub shapes: Vec<Shape>,
+    /// Video in three encodings.
+    pub simulcast: bool,
     pub pace: f64,
     pub ramp: Option<f64>,
     pub stage: Duration,
@@ -175,6 +180,7 @@ impl LoadArgs {
             key: self.key.clone(),
             crowd,
             shapes,
+            simulcast: self.simulcast,
             pace: self.pace,
             ramp: self.ramp,
             stage: Duration::from_secs_f64(self.stage_s),
@@ -224,10 +230,15 @@ impl Plan {
             Shape::Audio => "Opus every 20 ms".to_owned(),
             Shape::Trace(dues) => format!("a recording of {} packets", dues.len()),
             Shape::Video(video) => format!(
-                "video of {:.2} Mbit/s, {} frames/s of {} packets",
+                "video of {:.2} Mbit/s, {} frames/s of {} packets{}",
                 video.bitrate_bps / 1e6,
                 video.fps,
-                video.packets_per_frame()
+                video.packets_per_frame(),
+                if self.simulcast {
+                    ", in three encodings"
+                } else {
+                    ""
+                }
             ),
         });
         words.collect::<Vec<_>>().join(" and ")

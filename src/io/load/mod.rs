@@ -247,7 +247,8 @@ impl Load<'_> {
                 return;
             }
             let first_ssrc = 0x0100_0000 + (number << 6);
-            let describer = Describer::new(&seat.member(), ice, identity.fingerprint, first_ssrc);
+            let describer = Describer::new(&seat.member(), ice, identity.fingerprint, first_ssrc)
+                .with_simulcast(self.plan.simulcast);
             let orders = self.orders.clone();
             let connect: adapter::Connect = Box::new(move |remote, sending| {
                 // A full queue is a thread that has ended: that is told elsewhere.

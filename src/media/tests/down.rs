@@ -3,8 +3,10 @@
 use super::kit::*;
 use crate::error::DropReason;
 use crate::limits::{DATAGRAM_BYTES_MAX, RTX_BURST_BYTES};
-use crate::media::{DownNegotiated, Stamp};
+use crate::media::{DownNegotiated, PublisherClock, Stamp, UpTrack};
+use crate::time::micros_to_ntp;
 use crate::wire::codec::vp8::Vp8Descriptor;
+use crate::wire::rtcp::SenderInfo;
 use crate::wire::rtp::{ExtensionKind, Extensions};
 
 fn key(sequence: u16, timestamp: u32, picture: u16) -> Sent {
@@ -74,6 +76,64 @@ fn a_publisher_that_rejoins_goes_on_where_it_stopped() {
     let late = relay(&mut second, &mut down, ms(1070), &delta(7, 6777, 42)).unwrap();
     assert_eq!(late.header.sequence, last.header.sequence + 2);
     assert_eq!(picture(&late), (1, 1));
+}
+
+/// Has `up` told that its RTP clock says `rtp` when the publisher's wall clock says `at_ms` of 1900.
+fn report(up: &mut UpTrack, clock: &mut PublisherClock, at_ms: u64, rtp: u32) {
+    let info = SenderInfo {
+        ntp: micros_to_ntp(at_ms * 1000),
+        rtp_timestamp: rtp,
+        packets: 0,
+        octets: 0,
+    };
+    up.handle_sender_report(ms(at_ms), &info, clock);
+}
+
+#[test]
+fn another_encoding_of_a_camera_goes_on_at_the_instant_its_clock_says() {
+    let (mut large, mut small, mut down) = (video_up(1), video_up(2), down());
+    let mut clock = PublisherClock::default();
+    report(&mut large, &mut clock, 0, 1000);
+    report(&mut small, &mut clock, 500, 70_000);
+    relay(&mut large, &mut down, ms(1000), &key(1, 91_000, 1)).unwrap();
+    let last = relay(&mut large, &mut down, ms(1100), &delta(2, 100_000, 2)).unwrap();
+    let source = large.source();
+    assert!(down.flows(source) && !down.flows(small.source()));
+    // Taken 100 ms after the last one, but 30 ms longer on its way: the clock counts, not the arrival.
+    let got = relay(&mut small, &mut down, ms(1230), &key(9, 133_000, 3)).unwrap();
+    assert_eq!(got.header.timestamp, last.header.timestamp + 9000);
+    assert_eq!(got.header.sequence, last.header.sequence + 1);
+    assert!(down.flows(small.source()));
+    // What was sent of the first one is still known as its own.
+    assert_eq!(down.source_of(last.header.sequence), Some(source));
+    assert_eq!(down.source_of(got.header.sequence), Some(small.source()));
+    assert_eq!(down.source_of(got.header.sequence + 1), None);
+}
+
+#[test]
+fn the_same_picture_in_another_encoding_is_a_later_one_to_the_subscriber() {
+    let (mut large, mut small, mut down) = (video_up(1), video_up(2), down());
+    let mut clock = PublisherClock::default();
+    report(&mut large, &mut clock, 0, 0);
+    report(&mut small, &mut clock, 0, 0);
+    let last = relay(&mut large, &mut down, ms(1000), &key(1, 90_000, 1)).unwrap();
+    let got = relay(&mut small, &mut down, ms(1001), &key(1, 90_000, 1)).unwrap();
+    assert_eq!(got.header.timestamp, last.header.timestamp + 1);
+}
+
+#[test]
+fn a_clock_that_makes_no_sense_is_not_followed() {
+    let (mut large, mut small, mut down) = (video_up(1), video_up(2), down());
+    let mut clock = PublisherClock::default();
+    report(&mut large, &mut clock, 0, 0);
+    report(&mut small, &mut clock, 0, 1 << 31);
+    let last = relay(&mut large, &mut down, ms(1000), &key(1, 90_000, 1)).unwrap();
+    let got = relay(&mut small, &mut down, ms(1100), &key(1, 99_000, 1)).unwrap();
+    assert_eq!(
+        got.header.timestamp,
+        last.header.timestamp + 9000,
+        "by its arrival"
+    );
 }
 
 #[test]

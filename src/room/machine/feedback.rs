@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use crate::error::DropReason;
 use crate::id::{SlabKey, TransportKey, UpTrackKey};
 use crate::media::Stamp;
+use crate::room::machine::encodings::encoding_with;
 use crate::room::machine::{Machine, Turn};
 use crate::wire::rtcp::{
     Compound, CompoundWriter, Nack, Packet, ReportBlocks, SenderInfo, write_nack, write_pli,
@@ -132,7 +133,7 @@ impl Machine {
         if down.track.ssrc() != nack.media_ssrc {
             return;
         }
-        let Some(up) = down.up.and_then(|k| self.ups.get(k)) else {
+        let Some(plays) = down.plays else {
             return;
         };
         let Some(to) = link.media_address() else {
@@ -143,26 +144,28 @@ impl Machine {
                 turn.counters.drop_out(DropReason::TransmitFull);
                 return;
             };
-            let sent =
-                down.track
-                    .resend(turn.now, sequence, &up.track)
-                    .and_then(|(rewrite, cached)| {
-                        let stamp = Stamp {
-                            now: turn.now,
-                            transport_sequence: link.next_transport_sequence(turn.now),
-                            padding: false,
-                        };
-                        let written = down.track.write_packet(
-                            &rewrite,
-                            cached.fields,
-                            cached.descriptor,
-                            cached.payload,
-                            &stamp,
-                            slot,
-                        )?;
-                        link.transport
-                            .seal_rtp(slot, written.header_len, written.len)
-                    });
+            let source = down.track.source_of(sequence);
+            let up = source.and_then(|source| encoding_with(&self.ups, plays, source));
+            let sent = up
+                .ok_or(DropReason::RtxNotCached)
+                .and_then(|up| down.track.resend(turn.now, sequence, up))
+                .and_then(|(rewrite, cached)| {
+                    let stamp = Stamp {
+                        now: turn.now,
+                        transport_sequence: link.next_transport_sequence(turn.now),
+                        padding: false,
+                    };
+                    let written = down.track.write_packet(
+                        &rewrite,
+                        cached.fields,
+                        cached.descriptor,
+                        cached.payload,
+                        &stamp,
+                        slot,
+                    )?;
+                    link.transport
+                        .seal_rtp(slot, written.header_len, written.len)
+                });
             match sent {
                 Ok(len) => {
                     turn.tx.commit(to, len);
@@ -180,7 +183,7 @@ impl Machine {
             return;
         };
         let down = link.down(media_ssrc).and_then(|k| self.downs.get(k));
-        let Some(up_key) = down.and_then(|d| d.up) else {
+        let Some(up_key) = down.and_then(|d| d.next.or(d.up)) else {
             return;
         };
         let Some(up) = self.ups.get_mut(up_key) else {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::error::DropReason;
 use crate::id::{DownTrackKey, MemberId, RoomCostKey, RoomId, Ssrc, UpTrackKey};
 use crate::limits::SSRCS_PER_PEER_MAX;
+use crate::room::machine::Encoding;
 use crate::time::Time;
 use crate::transport::Transport;
 use crate::wire::rtp::{ExtensionMap, Extensions};
@@ -24,8 +25,23 @@ pub struct Route {
 pub struct MidRoute {
     /// Its mid.
     pub mid: Box<[u8]>,
-    /// Its track.
+    /// Its track: the first encoding, if there are several.
     pub up: UpTrackKey,
+    /// Its encodings; empty without simulcast.
+    pub encodings: Vec<Encoding>,
+}
+
+impl MidRoute {
+    /// Track of a packet: with simulcast, the one whose RTP stream id (RFC 8852) it has, or repairs.
+    fn encoding(&self, extensions: &Extensions, packet: &[u8]) -> Option<UpTrackKey> {
+        if self.encodings.is_empty() {
+            return Some(self.up);
+        }
+        let rid = extensions.repaired_rid(packet);
+        let rid = rid.or_else(|| extensions.rid(packet))?;
+        let mut encodings = self.encodings.iter();
+        Some(encodings.find(|e| e.rid.as_ref() == rid)?.up)
+    }
 }
 
 /// One peer's transport and its routes.
@@ -55,6 +71,8 @@ pub struct Link {
     pub restarted: bool,
     /// When reports are due.
     pub reports_due: Time,
+    /// When it is due to be chosen which encodings of its tracks go to whom.
+    pub choice_due: Time,
 }
 
 /// Round trip assumed until checks or reports tell it.
@@ -80,7 +98,7 @@ impl Link {
             .mids
             .iter()
             .find(|m| m.mid.as_ref() == mid)
-            .map(|m| m.up)
+            .and_then(|m| m.encoding(extensions, packet))
             .ok_or(DropReason::RtpUnknownTrack)?;
         self.bind(ssrc, up)?;
         Ok(up)
@@ -102,11 +120,14 @@ impl Link {
         Ok(())
     }
 
-    /// Forgets a track the peer no longer publishes.
+    /// Forgets a track, or an encoding, the peer no longer publishes.
     pub fn unpublish(&mut self, up: UpTrackKey) {
         self.ups.retain(|u| *u != up);
         self.routes.retain(|r| r.up != up);
         self.mids.retain(|m| m.up != up);
+        for route in &mut self.mids {
+            route.encodings.retain(|e| e.up != up);
+        }
     }
 
     /// Subscription with this SSRC, of media or retransmissions.

@@ -5,6 +5,7 @@
 //! track; a transport's `ups` and `downs` are live. Nothing here allocates per packet.
 
 mod cost;
+mod encodings;
 mod feedback;
 mod links;
 mod peers;
@@ -22,10 +23,10 @@ use rand_core::RngCore;
 use crate::error::DropReason;
 use crate::id::{DownTrackKey, MemberId, RoomId, TransportKey, UpTrackKey};
 use crate::limits::{
-    DATAGRAM_BYTES_MAX, DOWN_TRACKS_MAX, DTLS_DATAGRAM_BYTES_MAX, NACK_PER_PACKET_MAX,
+    DATAGRAM_BYTES_MAX, DOWN_TRACKS_MAX, DTLS_DATAGRAM_BYTES_MAX, FAN_OUT_MAX, NACK_PER_PACKET_MAX,
     TRANSPORTS_MAX, UP_TRACKS_MAX,
 };
-use crate::media::{DownTrack, DownTrackStats, PublisherClock, UpTrack, UpTrackStats};
+use crate::media::{DownTrack, DownTrackStats, PublisherClock, UpTrack};
 use crate::metrics::{RoomCost, ShardCounters};
 use crate::room::machine::cost::Costs;
 use crate::room::slab::Slab;
@@ -37,10 +38,11 @@ use crate::transport::ice::IceCheck;
 use crate::wire::demux::{Protocol, classify};
 use crate::wire::stun;
 
+pub use encodings::Encoding;
 pub use links::{Link, MidRoute, Route};
 pub use timers::TICK;
 
-/// A published track and who gets it.
+/// A published track, or one encoding of it, and who gets it.
 #[derive(Debug)]
 pub struct UpEntry {
     /// The track.
@@ -49,9 +51,23 @@ pub struct UpEntry {
     pub transport: TransportKey,
     /// Subscribers, ascending.
     pub fan_out: Vec<DownTrackKey>,
+    /// All encodings of the published track, its own first; only in the first one's entry, and only with simulcast.
+    pub encodings: Vec<Encoding>,
 }
 
 impl UpEntry {
+    /// A subscriber more. `false`: there are too many.
+    fn join(&mut self, down: DownTrackKey) -> bool {
+        let Err(at) = self.fan_out.binary_search(&down) else {
+            return true;
+        };
+        if self.fan_out.len() >= FAN_OUT_MAX {
+            return false;
+        }
+        self.fan_out.insert(at, down);
+        true
+    }
+
     /// A subscriber less. Without any, nobody waits for a key frame.
     fn leave(&mut self, down: DownTrackKey) {
         self.fan_out.retain(|d| *d != down);
@@ -68,8 +84,12 @@ pub struct DownEntry {
     pub track: DownTrack,
     /// Subscriber.
     pub transport: TransportKey,
-    /// What is forwarded, if the publisher is there.
+    /// What is forwarded, if the publisher is there: a published track, or one of its encodings.
     pub up: Option<UpTrackKey>,
+    /// The encoding that takes over with its next key frame.
+    pub next: Option<UpTrackKey>,
+    /// The published track that is played: its first encoding.
+    pub plays: Option<UpTrackKey>,
 }
 
 /// What the machine needs beside packets.
@@ -181,11 +201,6 @@ impl Machine {
     /// Round trip to a peer, once known.
     pub fn round_trip(&self, key: TransportKey) -> Option<Duration> {
         self.transports.get(key)?.transport.round_trip()
-    }
-
-    /// What comes of a published track.
-    pub fn up_stats(&self, up: UpTrackKey, now: Time) -> Option<UpTrackStats> {
-        Some(self.ups.get(up)?.track.stats(now))
     }
 
     /// What a subscriber reports of a subscription, if it has reported.
@@ -403,7 +418,7 @@ impl Machine {
         if link.and_then(Link::media_address).is_none() {
             return;
         }
-        let Some(up_key) = entry.up else {
+        let Some(up_key) = entry.next.or(entry.up) else {
             return;
         };
         let Some(up) = self.ups.get_mut(up_key) else {

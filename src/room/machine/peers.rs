@@ -6,7 +6,6 @@ use rand_core::RngCore;
 use std::time::Duration;
 
 use crate::id::{DownTrackKey, MemberId, RoomId, SlabKey, TransportKey, UpTrackKey};
-use crate::limits::FAN_OUT_MAX;
 use crate::media::{DownTrack, DownTrackConfig, PublisherClock, UpTrack, UpTrackConfig};
 use crate::room::machine::{DownEntry, Link, Machine, MidRoute, Turn, UpEntry};
 use crate::room::model::{Peer, RecvTrack};
@@ -40,6 +39,7 @@ impl Machine {
             counts_transport_sequence: false,
             restarted: false,
             reports_due: now,
+            choice_due: now,
         };
         let key = self.transports.insert(link).ok()?;
         self.clocks
@@ -172,6 +172,7 @@ impl Machine {
             track: UpTrack::new(config),
             transport,
             fan_out: Vec::new(),
+            encodings: Vec::new(),
         };
         let key = self.ups.insert(entry).ok()?;
         self.transports.get_mut(transport)?.ups.push(key);
@@ -192,6 +193,7 @@ impl Machine {
             None => link.mids.push(MidRoute {
                 mid: mid.as_bytes().into(),
                 up,
+                encodings: Vec::new(),
             }),
         }
         for ssrc in ssrcs {
@@ -200,27 +202,20 @@ impl Machine {
         }
     }
 
-    /// The published track, to be configured.
-    pub fn up_mut(&mut self, up: UpTrackKey) -> Option<&mut UpEntry> {
-        self.ups.get_mut(up)
-    }
-
-    /// Takes a published track down; its subscriptions stay, without a source.
+    /// Takes a published track down, with all its encodings; its subscriptions stay, without a source.
     pub fn remove_up(&mut self, up: UpTrackKey) {
-        let transport = self.ups.get(up).map(|u| u.transport);
-        if let Some(link) = transport.and_then(|t| self.transports.get_mut(t)) {
-            link.unpublish(up);
+        for key in self.encodings_of(up) {
+            self.remove_encoding(key);
         }
-        self.remove_up_entry(up);
     }
 
-    fn remove_up_entry(&mut self, up: UpTrackKey) {
+    pub(super) fn remove_up_entry(&mut self, up: UpTrackKey) {
         let Some(entry) = self.ups.remove(up) else {
             return;
         };
         for down in entry.fan_out {
             if let Some(down) = self.downs.get_mut(down) {
-                down.up = None;
+                down.forget(up);
             }
         }
     }
@@ -243,6 +238,8 @@ impl Machine {
             track: DownTrack::new(config),
             transport,
             up: None,
+            next: None,
+            plays: None,
         };
         let key = self.downs.insert(entry).ok()?;
         let link = self.transports.get_mut(transport)?;
@@ -262,42 +259,48 @@ impl Machine {
     pub fn connect(
         &mut self,
         down_key: DownTrackKey,
-        up_key: Option<UpTrackKey>,
+        plays: Option<UpTrackKey>,
         turn: &mut Turn<'_>,
     ) {
         let Some(down) = self.downs.get_mut(down_key) else {
             return;
         };
-        if down.up == up_key {
+        if down.plays == plays {
             return;
         }
-        let before = down.up.take();
-        if let Some(up) = before.and_then(|k| self.ups.get_mut(k)) {
-            up.leave(down_key);
-        }
-        let Some(up) = up_key.and_then(|k| self.ups.get_mut(k)) else {
+        self.untie(down_key);
+        let Some(up_key) = plays.map(|first| self.best_encoding(first, turn.now)) else {
             return;
         };
-        if up.fan_out.len() >= FAN_OUT_MAX {
+        if !self.ups.get_mut(up_key).is_some_and(|up| up.join(down_key)) {
             return;
         }
-        if let Err(at) = up.fan_out.binary_search(&down_key) {
-            up.fan_out.insert(at, down_key);
-        }
         if let Some(down) = self.downs.get_mut(down_key) {
-            down.up = up_key;
+            down.plays = plays;
+            down.up = Some(up_key);
         }
         self.start(down_key, turn);
     }
 
+    /// Takes a subscription off whatever it plays.
+    fn untie(&mut self, down_key: DownTrackKey) {
+        let Some(down) = self.downs.get_mut(down_key) else {
+            return;
+        };
+        down.plays = None;
+        for up in [down.up.take(), down.next.take()].into_iter().flatten() {
+            if let Some(up) = self.ups.get_mut(up) {
+                up.leave(down_key);
+            }
+        }
+    }
+
     /// Takes a subscription down.
     pub fn remove_down(&mut self, down_key: DownTrackKey) {
+        self.untie(down_key);
         let Some(down) = self.downs.remove(down_key) else {
             return;
         };
-        if let Some(up) = down.up.and_then(|k| self.ups.get_mut(k)) {
-            up.leave(down_key);
-        }
         if let Some(link) = self.transports.get_mut(down.transport) {
             link.unsubscribe(down_key);
             link.transport.forget_sent(down.track.ssrc());

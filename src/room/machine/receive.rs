@@ -72,11 +72,16 @@ impl Machine {
         }
         let (payload, padding) =
             lay_out(&mut self.payload, received, pad).ok_or(DropReason::Oversize)?;
-        let mut wants_key_frame = false;
+        let (mut wants_key_frame, mut taken_over) = (false, false);
         for down_key in &up.fan_out {
             let Some(down) = self.downs.get_mut(*down_key) else {
                 continue;
             };
+            if !down.takes(up_key, &received.fields) {
+                wants_key_frame |= down.next == Some(up_key);
+                turn.counters.drop_out(DropReason::EncodingNotChosen);
+                continue;
+            }
             let Some(link) = self.transports.get_mut(down.transport) else {
                 continue;
             };
@@ -94,6 +99,7 @@ impl Machine {
                     turn.tx.commit(to, len);
                     turn.counters.packets_forwarded += 1;
                     self.costs.sent(link.cost, len);
+                    taken_over |= down.next == Some(up_key);
                 }
                 Err(reason) => {
                     wants_key_frame |= reason == DropReason::AwaitingKeyFrame;
@@ -103,6 +109,9 @@ impl Machine {
         }
         if wants_key_frame {
             up.track.request_key_frame();
+        }
+        if taken_over {
+            self.finish_switches(up_key);
         }
         Ok(())
     }

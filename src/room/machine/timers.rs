@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::error::DropReason;
 use crate::faults;
 use crate::id::{RoomId, SlabKey, TransportKey};
+use crate::room::machine::encodings::CHOICE_INTERVAL;
 use crate::room::machine::{Machine, Turn};
 use crate::time::Time;
 use crate::wire::rtcp::{CompoundWriter, ReportBlock, write_receiver_report, write_sender_report};
@@ -60,6 +61,7 @@ impl Machine {
             self.answer_publisher(key, up, turn);
             at += 1;
         }
+        self.choose_when_due(key, turn);
         let due = self
             .transports
             .get(key)
@@ -71,6 +73,18 @@ impl Machine {
                 link.reports_due = turn.now + REPORT_INTERVAL;
             }
         }
+    }
+
+    /// Which encodings its subscribers get.
+    fn choose_when_due(&mut self, key: TransportKey, turn: &mut Turn<'_>) {
+        let Some(link) = self.transports.get_mut(key) else {
+            return;
+        };
+        if link.choice_due > turn.now || link.mids.iter().all(|m| m.encodings.is_empty()) {
+            return;
+        }
+        link.choice_due = turn.now + CHOICE_INTERVAL;
+        self.choose_encodings(key, turn);
     }
 
     /// Reports to a publisher on what it sends.

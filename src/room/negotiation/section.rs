@@ -2,6 +2,7 @@
 
 use super::{LocalSource, NegotiatedCodec, NegotiatedTrack};
 use crate::id::{Ssrc, TrackId};
+use crate::limits::ENCODINGS_MAX;
 use crate::wire::codec::CodecKind;
 use crate::wire::rtp::{ExtensionKind, ExtensionMap};
 use crate::wire::sdp::{
@@ -109,8 +110,13 @@ impl Section {
                 .simulcast_send
                 .iter()
                 .filter(declared)
+                .take(ENCODINGS_MAX)
                 .cloned()
                 .collect();
+        }
+        if !self.rids.is_empty() {
+            // Which SSRC is which encoding only packets say (RFC 8852).
+            self.ssrcs.clear();
         }
     }
 

@@ -1,0 +1,303 @@
+//! Simulcast: a published track that comes in several encodings (RFC 8853), of which each subscriber gets one.
+//!
+//! Every encoding is an [`UpTrack`] of its own, with its own numbers, losses and cache. The first of them stands for
+//! the published track. A subscriber changes over at a key frame of the encoding it is to have; until then it keeps what
+//! it has, so a change is never seen as a gap. Invariant: a subscription is in the fan-out of exactly the encodings
+//! that its `up` and `next` name.
+
+use std::time::Duration;
+
+use crate::id::{DownTrackKey, TransportKey, UpTrackKey};
+use crate::limits::ENCODINGS_MAX;
+use crate::media::{PacketFields, SourceId, UpCodec, UpTrack, UpTrackConfig, UpTrackStats};
+use crate::room::machine::{DownEntry, Machine, Turn, UpEntry};
+use crate::room::slab::Slab;
+use crate::time::Time;
+
+/// An encoding without a packet for this long has been given up by its publisher, who lacks the bandwidth or the
+/// processor for it: its subscribers go on with another one.
+const SILENCE: Duration = Duration::from_millis(500);
+/// Time between two choices.
+pub(super) const CHOICE_INTERVAL: Duration = Duration::from_millis(100);
+
+/// One encoding of a published track.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Encoding {
+    /// RTP stream id (RFC 8851), as in packets.
+    pub rid: Box<[u8]>,
+    /// Its media.
+    pub up: UpTrackKey,
+}
+
+/// An encoding that could be sent.
+#[derive(Debug, Clone, Copy)]
+struct Candidate {
+    up: UpTrackKey,
+    /// Pixels of a picture, then bits per second.
+    quality: (u32, u64),
+    /// For at least a second.
+    settled: bool,
+}
+
+impl DownEntry {
+    /// Whether a packet of `up` is for this subscriber: of what it gets, or of what takes over, from its key frame on.
+    #[inline]
+    pub(super) fn takes(&self, up: UpTrackKey, fields: &PacketFields) -> bool {
+        self.up == Some(up)
+            || self.next == Some(up) && (fields.key_frame || self.track.flows(fields.source))
+    }
+
+    /// `up` is gone.
+    pub(super) fn forget(&mut self, up: UpTrackKey) {
+        for place in [&mut self.up, &mut self.next, &mut self.plays] {
+            place.take_if(|key| *key == up);
+        }
+    }
+}
+
+impl UpEntry {
+    fn candidate(&self, up: UpTrackKey, now: Time) -> Option<Candidate> {
+        let alive = self.track.heard().is_some_and(|at| now.since(at) < SILENCE);
+        let stats = self.track.stats(now);
+        let (width, height) = stats.size.unwrap_or_default();
+        alive.then_some(Candidate {
+            up,
+            quality: (u32::from(width) * u32::from(height), stats.rates.bits_per_s),
+            settled: stats.rates.packets_per_s > 0,
+        })
+    }
+}
+
+/// The encoding of `plays` that packets of `source` came from.
+pub(super) fn encoding_with(
+    ups: &Slab<UpTrackKey, UpEntry>,
+    plays: UpTrackKey,
+    source: SourceId,
+) -> Option<&UpTrack> {
+    let first = ups.get(plays)?;
+    if first.encodings.is_empty() {
+        return Some(&first.track);
+    }
+    let mut tracks = first.encodings.iter().filter_map(|e| ups.get(e.up));
+    tracks
+        .find(|up| up.track.source() == source)
+        .map(|up| &up.track)
+}
+
+impl Machine {
+    /// All encodings of a published track; just itself without simulcast.
+    pub fn encodings_of(&self, first: UpTrackKey) -> Vec<UpTrackKey> {
+        match self.ups.get(first).map(|up| up.encodings.as_slice()) {
+            None => Vec::new(),
+            Some([]) => vec![first],
+            Some(all) => all.iter().map(|e| e.up).collect(),
+        }
+    }
+
+    /// Splits a published track into the encodings `rids`, at most [`ENCODINGS_MAX`]; those there are stay. Without
+    /// `rids` it is one stream. Call after [`route_up`](Self::route_up). What the shard has no more room for is not
+    /// received.
+    pub fn set_encodings(&mut self, first: UpTrackKey, rids: &[String], config: &UpTrackConfig) {
+        let Some(transport) = self.ups.get(first).map(|up| up.transport) else {
+            return;
+        };
+        let before = self
+            .ups
+            .get_mut(first)
+            .map(|up| std::mem::take(&mut up.encodings));
+        let mut before = before.unwrap_or_default();
+        let mut encodings = Vec::new();
+        for rid in rids.iter().take(ENCODINGS_MAX) {
+            let known = before.iter().position(|e| *e.rid == *rid.as_bytes());
+            let up = match known {
+                Some(at) => Some(before.remove(at).up),
+                // The first one keeps its place whatever it is called now.
+                None if encodings.is_empty() => Some(first),
+                None => self.add_up(transport, config.clone()),
+            };
+            let taken = |e: &Encoding| Some(e.up) == up;
+            if let Some(up) = up.filter(|_| !encodings.iter().any(taken)) {
+                let rid = rid.as_bytes().into();
+                encodings.push(Encoding { rid, up });
+            }
+        }
+        if let Some(link) = self.transports.get_mut(transport)
+            && let Some(route) = link.mids.iter_mut().find(|m| m.up == first)
+        {
+            route.encodings.clone_from(&encodings);
+        }
+        let kept = |key: UpTrackKey| key == first || encodings.iter().any(|e| e.up == key);
+        let gone: Vec<UpTrackKey> = before.iter().map(|e| e.up).filter(|k| !kept(*k)).collect();
+        if let Some(up) = self.ups.get_mut(first) {
+            up.encodings = encodings;
+        }
+        for key in gone {
+            self.hand_over(key, first);
+            self.remove_encoding(key);
+        }
+    }
+
+    /// Subscribers of `from` go on with `to`.
+    fn hand_over(&mut self, from: UpTrackKey, to: UpTrackKey) {
+        let Some(from_entry) = self.ups.get_mut(from) else {
+            return;
+        };
+        for key in std::mem::take(&mut from_entry.fan_out) {
+            let Some(down) = self.downs.get_mut(key) else {
+                continue;
+            };
+            down.next.take_if(|next| *next == from);
+            if down.up == Some(from) {
+                let joined = self.ups.get_mut(to).is_some_and(|up| up.join(key));
+                down.up = joined.then_some(to);
+                down.next.take_if(|next| *next == to);
+            }
+        }
+    }
+
+    pub(super) fn remove_encoding(&mut self, up: UpTrackKey) {
+        let transport = self.ups.get(up).map(|u| u.transport);
+        if let Some(link) = transport.and_then(|t| self.transports.get_mut(t)) {
+            link.unpublish(up);
+        }
+        self.remove_up_entry(up);
+    }
+
+    /// The publisher's codecs, for every encoding.
+    pub fn set_up_codecs(&mut self, first: UpTrackKey, codecs: &[UpCodec], nack: bool) {
+        for key in self.encodings_of(first) {
+            if let Some(up) = self.ups.get_mut(key) {
+                up.track.set_codecs(codecs, nack);
+            }
+        }
+    }
+
+    /// The publisher has disabled or enabled the track, all of it.
+    pub fn set_up_enabled(&mut self, first: UpTrackKey, enabled: bool) {
+        for key in self.encodings_of(first) {
+            if let Some(up) = self.ups.get_mut(key) {
+                up.track.set_enabled(enabled);
+            }
+        }
+    }
+
+    /// What comes of a published track: of its encodings, packets and bits of all, the picture of the best one that comes.
+    pub fn up_stats(&self, first: UpTrackKey, now: Time) -> Option<UpTrackStats> {
+        let entry = self.ups.get(first)?;
+        let all = entry.encodings.iter().filter_map(|e| self.ups.get(e.up));
+        let best = self.ups.get(self.best_encoding(first, now))?;
+        let none = UpTrackStats {
+            rates: Default::default(),
+            packets: 0,
+            lost: 0,
+            recovered: 0,
+            ..best.track.stats(now)
+        };
+        if entry.encodings.is_empty() {
+            return Some(entry.track.stats(now));
+        }
+        Some(
+            all.map(|up| up.track.stats(now))
+                .fold(none, UpTrackStats::and),
+        )
+    }
+
+    /// Encodings that come at the moment, the best first.
+    fn candidates(&self, first: UpTrackKey, now: Time) -> Vec<Candidate> {
+        let entry = self.ups.get(first);
+        let encodings = entry.map(|up| up.encodings.as_slice()).unwrap_or_default();
+        let mut out: Vec<Candidate> = encodings
+            .iter()
+            .filter_map(|e| self.ups.get(e.up)?.candidate(e.up, now))
+            .collect();
+        out.sort_by_key(|c| std::cmp::Reverse(c.quality));
+        out
+    }
+
+    /// The best encoding that comes at the moment; the first one when none does.
+    pub(super) fn best_encoding(&self, first: UpTrackKey, now: Time) -> UpTrackKey {
+        let best = self.candidates(first, now).first().map(|c| c.up);
+        best.unwrap_or(first)
+    }
+
+    /// Chooses, for everybody who plays a track that `publisher` sends in several encodings, which one it is.
+    pub(super) fn choose_encodings(&mut self, publisher: TransportKey, turn: &mut Turn<'_>) {
+        let mut at = 0;
+        loop {
+            let link = self.transports.get(publisher);
+            let Some(route) = link.and_then(|l| l.mids.get(at)) else {
+                return;
+            };
+            at += 1;
+            if route.encodings.is_empty() {
+                continue;
+            }
+            let candidates = self.candidates(route.up, turn.now);
+            for key in self.encodings_of(route.up) {
+                self.choose_among(&candidates, key, turn);
+            }
+        }
+    }
+
+    /// The same for those who get encoding `up` now.
+    fn choose_among(&mut self, candidates: &[Candidate], up: UpTrackKey, turn: &mut Turn<'_>) {
+        let listed = |machine: &Self, at| machine.ups.get(up)?.fan_out.get(at).copied();
+        let comes = candidates.iter().any(|c| c.up == up);
+        // One that has only begun is no reason to leave one that comes.
+        let chosen = candidates
+            .iter()
+            .find(|c| c.settled || !comes || c.up == up);
+        let Some(chosen) = chosen.map(|c| c.up) else {
+            return;
+        };
+        let mut at = 0;
+        while let Some(key) = listed(self, at) {
+            at += 1;
+            let Some(down) = self.downs.get(key).filter(|d| d.up == Some(up)) else {
+                continue;
+            };
+            let wanted = (chosen != up).then_some(chosen);
+            if down.next != wanted {
+                self.prepare(key, wanted, turn);
+            }
+        }
+    }
+
+    /// `next` is to take over from what a subscriber gets, with its next key frame; `None`: nothing is.
+    fn prepare(&mut self, key: DownTrackKey, next: Option<UpTrackKey>, turn: &mut Turn<'_>) {
+        let Some(down) = self.downs.get_mut(key) else {
+            return;
+        };
+        if let Some(before) = down.next.take().and_then(|k| self.ups.get_mut(k)) {
+            before.leave(key);
+        }
+        let joined = |up: &UpTrackKey| self.ups.get_mut(*up).is_some_and(|up| up.join(key));
+        down.next = next.filter(joined);
+        if down.next.is_some() {
+            self.start(key, turn);
+        }
+    }
+
+    /// Subscribers that were waiting for a key frame of `up` have had it: it is what they get from now on.
+    #[cold]
+    pub(super) fn finish_switches(&mut self, up: UpTrackKey) {
+        let Some(entry) = self.ups.get(up) else {
+            return;
+        };
+        let source = entry.track.source();
+        for at in 0..entry.fan_out.len() {
+            let key = self.ups.get(up).and_then(|e| e.fan_out.get(at)).copied();
+            let Some((key, down)) = key.and_then(|k| Some((k, self.downs.get_mut(k)?))) else {
+                continue;
+            };
+            if down.next != Some(up) || !down.track.flows(source) {
+                continue;
+            }
+            down.next = None;
+            let before = down.up.replace(up);
+            if let Some(before) = before.and_then(|k| self.ups.get_mut(k)) {
+                before.leave(key);
+            }
+        }
+    }
+}
