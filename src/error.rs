@@ -101,6 +101,8 @@ drop_reasons! {
     RtxBudget => "rtx_budget",
     /// Retransmission asked for again within one round trip.
     RtxRepeated => "rtx_repeated",
+    /// Retransmissions asked for faster than they may leave, and too many of them wait already.
+    RtxPaced => "rtx_paced",
     /// Requested by a subscriber without a retransmission stream: sealing it twice would break the cipher.
     RtxNotNegotiated => "rtx_not_negotiated",
     /// Requested packet is no longer cached.

@@ -116,6 +116,12 @@ pub const CACHE_VIDEO_BYTES: usize = 512 * 1024;
 pub const CACHE_AUDIO_BYTES: usize = 16 * 1024;
 /// Retransmissions a subscriber may get beyond [`RTX_PERCENT_MAX`] in a burst, bytes per track: one lost key frame.
 pub const RTX_BURST_BYTES: u64 = 128 * 1024;
+/// Pace of retransmissions to a peer, percent of the rate it takes media at (libwebrtc's pacing factor).
+pub const RTX_PACE_FACTOR_PERCENT: u64 = 250;
+/// Pace of retransmissions at least, bit/s: whoever takes little is still helped within a round trip.
+pub const RTX_PACE_MIN_BPS: u64 = 2_000_000;
+/// Retransmissions of one peer that wait for their turn. More: `rtx_paced`, the peer asks again.
+pub const RTX_WAITING_MAX: usize = 256;
 /// Retransmitted packets per DownTrack whose time is remembered. More: a packet may be resent within one RTT.
 pub const RECENT_RESENDS: usize = 64;
 /// Packets of history in which duplicates are told from late packets. Older: `rtp_too_old`.

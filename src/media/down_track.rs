@@ -526,6 +526,11 @@ impl DownTrack {
         }
     }
 
+    /// Payload bits sent in the last second, retransmissions not counted.
+    pub fn sent_bps(&self, now: Time) -> u64 {
+        self.rate.rates(now).bits_per_s
+    }
+
     /// Whether the subscriber has reported on it.
     pub fn is_reported(&self) -> bool {
         self.reported.is_some()

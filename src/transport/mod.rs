@@ -7,6 +7,7 @@
 pub mod dtls;
 pub mod exercise;
 pub mod ice;
+pub mod pacer;
 pub mod srtp;
 #[cfg(test)]
 mod tests;

@@ -116,6 +116,8 @@ pub struct FakeClient {
     pub failed: bool,
     /// Media is sent.
     pub publishing: bool,
+    /// Packets of a picture, and bytes of each.
+    pub picture: (usize, usize),
     /// The last sealed datagrams, to be replayed or spoilt.
     pub history: Vec<Vec<u8>>,
     anchor: Anchor,
@@ -204,6 +206,7 @@ impl FakeClient {
             hears_rooms: false,
             failed: false,
             publishing: true,
+            picture: (2, 300),
             history: Vec::new(),
             anchor,
             seed,
@@ -607,7 +610,7 @@ impl FakeClient {
                 .entry(sending.mid.clone())
                 .or_insert_with(|| Source::new(room, number, kind, epoch, first, timestamp));
             let mut packets = Vec::new();
-            let (count, bytes) = if video { (2, 300) } else { (1, 60) };
+            let (count, bytes) = if video { self.picture } else { (1, 60) };
             source.frame(timestamp, count, bytes, &mut packets);
             for media in packets {
                 self.tally.sent += 1;

@@ -16,6 +16,7 @@ mod first_picture;
 mod make;
 mod model;
 mod network;
+mod pace;
 mod quality;
 mod restart;
 mod scenario;

@@ -5,6 +5,9 @@
 //! it has, so a change is never seen as a gap. Invariant: a subscription is in the fan-out of exactly the encodings
 //! that its `up` and `next` name.
 
+#[cfg(test)]
+mod tests;
+
 use std::time::Duration;
 
 use crate::id::{DownTrackKey, TransportKey, UpTrackKey};

@@ -5,7 +5,7 @@
 use std::net::SocketAddr;
 
 use crate::error::DropReason;
-use crate::id::{SlabKey, TransportKey, UpTrackKey};
+use crate::id::{DownTrackKey, SlabKey, TransportKey, UpTrackKey};
 use crate::media::Stamp;
 use crate::room::machine::encodings::encoding_with;
 use crate::room::machine::{Machine, Turn};
@@ -120,61 +120,95 @@ impl Machine {
 
     /// A subscriber misses packets.
     fn resend(&mut self, key: TransportKey, nack: &Nack<'_>, turn: &mut Turn<'_>) {
-        let Some(link) = self.transports.get_mut(key) else {
-            return;
-        };
-        let Some(down) = link
-            .down(nack.media_ssrc)
-            .and_then(|k| self.downs.get_mut(k))
-        else {
+        let link = self.transports.get(key);
+        let Some(down_key) = link.and_then(|l| l.down(nack.media_ssrc)) else {
             return;
         };
         // A lost retransmission is asked for again by its original number only.
-        if down.track.ssrc() != nack.media_ssrc {
+        let down = self.downs.get(down_key);
+        if down.is_none_or(|d| d.track.ssrc() != nack.media_ssrc) {
             return;
         }
-        let Some(plays) = down.plays else {
-            return;
-        };
-        let Some(to) = link.media_address() else {
-            return;
-        };
         for sequence in nack.sequences().take(crate::limits::NACK_PER_PACKET_MAX) {
-            let Some(slot) = turn.tx.reserve() else {
-                turn.counters.drop_out(DropReason::TransmitFull);
-                return;
+            let waits = self
+                .transports
+                .get(key)
+                .is_some_and(|l| !l.waiting.is_empty());
+            let sent = match waits {
+                // Those asked for before go first.
+                true => Err(DropReason::RtxPaced),
+                false => self.resend_one(key, down_key, sequence, turn),
             };
-            let source = down.track.source_of(sequence);
-            let up = source.and_then(|source| encoding_with(&self.ups, plays, source));
-            let sent = up
-                .ok_or(DropReason::RtxNotCached)
-                .and_then(|up| down.track.resend(turn.now, sequence, up))
-                .and_then(|(rewrite, cached)| {
-                    let stamp = Stamp {
-                        now: turn.now,
-                        transport_sequence: link.next_transport_sequence(turn.now),
-                        padding: false,
-                    };
-                    let written = down.track.write_packet(
-                        &rewrite,
-                        cached.fields,
-                        cached.descriptor,
-                        cached.payload,
-                        &stamp,
-                        slot,
-                    )?;
-                    link.transport
-                        .seal_rtp(slot, written.header_len, written.len)
-                });
+            let link = self.transports.get_mut(key);
             match sent {
-                Ok(len) => {
-                    turn.tx.commit(to, len);
-                    turn.counters.packets_retransmitted += 1;
-                    self.costs.sent(link.cost, len);
-                }
+                Ok(()) => {}
+                Err(DropReason::RtxPaced) if link.is_some_and(|l| l.wait(down_key, sequence)) => {}
                 Err(reason) => turn.counters.drop_out(reason),
             }
         }
+    }
+
+    /// Sends what has waited, as far as its pace lets it.
+    pub(super) fn resend_waiting(&mut self, key: TransportKey, turn: &mut Turn<'_>) {
+        loop {
+            let link = self.transports.get(key);
+            let Some((down_key, sequence)) = link.and_then(|l| l.waiting.front().copied()) else {
+                return;
+            };
+            let sent = self.resend_one(key, down_key, sequence, turn);
+            if sent == Err(DropReason::RtxPaced) {
+                return;
+            }
+            if let Err(reason) = sent {
+                turn.counters.drop_out(reason);
+            }
+            if let Some(link) = self.transports.get_mut(key) {
+                link.waiting.pop_front();
+            }
+        }
+    }
+
+    fn resend_one(
+        &mut self,
+        key: TransportKey,
+        down_key: DownTrackKey,
+        sequence: u16,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), DropReason> {
+        let link = self.transports.get_mut(key);
+        let (Some(link), Some(down)) = (link, self.downs.get_mut(down_key)) else {
+            return Err(DropReason::RtxNotCached);
+        };
+        let to = link.media_address().ok_or(DropReason::SubscriberNotReady)?;
+        let source = down.track.source_of(sequence).zip(down.plays);
+        let up = source.and_then(|(source, plays)| encoding_with(&self.ups, plays, source));
+        let up = up.ok_or(DropReason::RtxNotCached)?;
+        if !link.pacer.admits(turn.now) {
+            return Err(DropReason::RtxPaced);
+        }
+        let slot = turn.tx.reserve().ok_or(DropReason::TransmitFull)?;
+        let (rewrite, cached) = down.track.resend(turn.now, sequence, up)?;
+        let stamp = Stamp {
+            now: turn.now,
+            transport_sequence: link.next_transport_sequence(turn.now),
+            padding: false,
+        };
+        let written = down.track.write_packet(
+            &rewrite,
+            cached.fields,
+            cached.descriptor,
+            cached.payload,
+            &stamp,
+            slot,
+        )?;
+        let len = link
+            .transport
+            .seal_rtp(slot, written.header_len, written.len)?;
+        turn.tx.commit(to, len);
+        turn.counters.packets_retransmitted += 1;
+        link.pacer.spend(turn.now, len);
+        self.costs.sent(link.cost, len);
+        Ok(())
     }
 
     /// A subscriber cannot decode.

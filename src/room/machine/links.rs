@@ -1,14 +1,16 @@
 //! `Link`: one peer's transport with everything needed to route its packets.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::error::DropReason;
 use crate::id::{DownTrackKey, MemberId, RoomCostKey, RoomId, Ssrc, UpTrackKey};
-use crate::limits::SSRCS_PER_PEER_MAX;
+use crate::limits::{RTX_WAITING_MAX, SSRCS_PER_PEER_MAX};
 use crate::room::machine::Encoding;
 use crate::time::Time;
 use crate::transport::Transport;
+use crate::transport::pacer::Pacer;
 use crate::wire::rtp::{ExtensionMap, Extensions};
 
 /// Where packets of an SSRC go.
@@ -69,6 +71,10 @@ pub struct Link {
     pub counts_transport_sequence: bool,
     /// Its ICE has begun anew at least once.
     pub restarted: bool,
+    /// Pace of its retransmissions.
+    pub pacer: Pacer,
+    /// Retransmissions that wait for it, oldest first; at most [`RTX_WAITING_MAX`].
+    pub waiting: VecDeque<(DownTrackKey, u16)>,
     /// When reports are due.
     pub reports_due: Time,
     /// When it is due to be chosen which encodings of its tracks go to whom.
@@ -149,6 +155,19 @@ impl Link {
     /// Forgets a subscription.
     pub fn unsubscribe(&mut self, down: DownTrackKey) {
         self.downs.retain(|(_, key)| *key != down);
+        self.waiting.retain(|(key, _)| *key != down);
+    }
+
+    /// Keeps a retransmission for later. `false`: too many wait.
+    pub fn wait(&mut self, down: DownTrackKey, sequence: u16) -> bool {
+        if self.waiting.contains(&(down, sequence)) {
+            return true;
+        }
+        if self.waiting.len() >= RTX_WAITING_MAX {
+            return false;
+        }
+        self.waiting.push_back((down, sequence));
+        true
     }
 
     /// Where media goes, once there are keys and consent.

@@ -3,6 +3,7 @@
 use rand_chacha::ChaCha20Rng;
 use rand_core::RngCore;
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::id::{DownTrackKey, MemberId, RoomId, SlabKey, TransportKey, UpTrackKey};
@@ -13,6 +14,7 @@ use crate::time::Time;
 use crate::transport::Transport;
 use crate::transport::dtls::{DtlsRole, Fingerprint};
 use crate::transport::ice::IceCredentials;
+use crate::transport::pacer::Pacer;
 use crate::wire::rtp::ExtensionMap;
 
 impl Machine {
@@ -38,6 +40,8 @@ impl Machine {
             cost: self.costs.open(room),
             counts_transport_sequence: false,
             restarted: false,
+            pacer: Pacer::default(),
+            waiting: VecDeque::new(),
             reports_due: now,
             choice_due: now,
         };

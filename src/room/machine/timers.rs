@@ -62,6 +62,7 @@ impl Machine {
             at += 1;
         }
         self.choose_when_due(key, turn);
+        self.resend_waiting(key, turn);
         let due = self
             .transports
             .get(key)
@@ -69,6 +70,7 @@ impl Machine {
         if due {
             self.send_receiver_reports(key, turn);
             self.send_sender_reports(key, turn);
+            self.set_pace(key, turn);
             if let Some(link) = self.transports.get_mut(key) {
                 link.reports_due = turn.now + REPORT_INTERVAL;
             }
@@ -168,6 +170,19 @@ impl Machine {
                 Err(reason) => turn.counters.drop_out(reason),
             }
         }
+    }
+
+    /// Retransmissions keep pace with the media a subscriber takes.
+    fn set_pace(&mut self, key: TransportKey, turn: &mut Turn<'_>) {
+        let Some(link) = self.transports.get_mut(key) else {
+            return;
+        };
+        let downs = link.downs.iter().filter_map(|(ssrc, down)| {
+            // The same subscription is listed once more under its retransmissions' SSRC.
+            let track = &self.downs.get(*down)?.track;
+            (track.ssrc() == ssrc.0).then(|| track.sent_bps(turn.now))
+        });
+        link.pacer.set_media_rate(downs.sum());
     }
 
     /// When [`tick`](Self::tick) is due, given when it ran last; `None` when there is nothing to look at.
