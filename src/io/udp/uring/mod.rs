@@ -10,80 +10,14 @@ mod recv;
 mod send;
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::RawFd;
 use std::time::Duration;
 
 use io_uring::types::{Fd, SubmitArgs, Timespec};
 use io_uring::{EnterFlags, IoUring, cqueue, opcode};
 
-use super::send::SendBatch;
-use super::{Left, Received, UdpBackend, canonical};
-use crate::metrics::Sent;
-use crate::time::Time;
-use crate::transmit::TransmitQueue;
-
-/// See the module.
-#[derive(Debug)]
-pub struct Uring {
-    recv: recv::Receiver,
-    send: SendBatch,
-}
-
-impl Uring {
-    /// With rings of its own; an error if the kernel has none of the kind.
-    pub fn new() -> io::Result<Self> {
-        Ok(Self {
-            recv: recv::Receiver::new()?,
-            send: SendBatch::by(Box::new(send::Sender::new()?), true),
-        })
-    }
-}
-
-impl UdpBackend for Uring {
-    fn recv(&mut self, socket: BorrowedFd<'_>) -> io::Result<usize> {
-        self.recv.recv(socket.as_raw_fd())
-    }
-
-    fn memory(&self) -> &[u8] {
-        self.recv.memory()
-    }
-
-    fn more(&self) -> bool {
-        self.recv.is_full()
-    }
-
-    fn wait(
-        &mut self,
-        socket: BorrowedFd<'_>,
-        bell: BorrowedFd<'_>,
-        most: Duration,
-    ) -> io::Result<()> {
-        self.recv.wait(socket.as_raw_fd(), bell.as_raw_fd(), most)
-    }
-
-    fn heard(&mut self) -> bool {
-        self.recv.heard()
-    }
-
-    fn datagram(&mut self, index: usize) -> Option<Received<'_>> {
-        self.recv.datagram(index).map(|(from, bytes)| Received {
-            from: canonical(from),
-            bytes,
-        })
-    }
-
-    fn send(
-        &mut self,
-        socket: BorrowedFd<'_>,
-        dual_stack: bool,
-        queue: &TransmitQueue,
-        now: Time,
-        left: Left<'_>,
-    ) -> Sent {
-        self.send
-            .send(socket.as_raw_fd(), queue, dual_stack, now, left)
-    }
-}
+pub use recv::Receiver;
+pub use send::Sender;
 
 /// A ring that the thread which first uses it owns from then on.
 pub struct Ring {
