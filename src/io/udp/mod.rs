@@ -100,8 +100,9 @@ type Halves = (Box<dyn Receive>, Option<SendBatch>);
 /// A UDP socket with the way datagrams go.
 #[derive(Debug)]
 pub struct MediaSocket {
-    socket: UdpSocket,
+    // Before the socket: what it has under way names the socket by its number.
     recv: Box<dyn Receive>,
+    socket: UdpSocket,
     /// None: one system call for each datagram.
     send: Option<SendBatch>,
     sleeper: Sleeper,
@@ -125,8 +126,8 @@ impl MediaSocket {
             .map_err(|source| UdpError::Bind { addr, source })?;
         let (recv, send) = halves(&socket, UdpWay::Trains)?;
         Ok(Self {
-            socket,
             recv,
+            socket,
             send,
             sleeper: Sleeper::default(),
             way: UdpWay::Trains,
@@ -443,6 +444,20 @@ mod tests {
                 way != UdpWay::Trains || batches == 1,
                 "trains come whole: {batches}"
             );
+        }
+    }
+
+    #[test]
+    fn the_port_of_a_closed_socket_is_free() {
+        // A request that still reads would hold the socket, and write to memory that is gone. An address that no other
+        // test uses, so that none takes the port meanwhile.
+        for _ in 0..10 {
+            let media = MediaSocket::bind("127.0.0.77:0".parse().unwrap(), 1 << 20).unwrap();
+            let mut media = media.with_way(UdpWay::Uring).unwrap();
+            media.recv().unwrap();
+            let address = media.local_addr().unwrap();
+            drop(media);
+            MediaSocket::bind(address, 1 << 20).unwrap();
         }
     }
 

@@ -11,13 +11,18 @@ mod send;
 
 use std::io;
 use std::os::fd::RawFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use io_uring::types::{Fd, SubmitArgs, Timespec};
 use io_uring::{EnterFlags, IoUring, cqueue, opcode};
 
 pub use recv::Receiver;
 pub use send::Sender;
+
+/// How long the kernel may take to end a request.
+const END_MAX: Duration = Duration::from_millis(100);
+/// Name of the request that ends another one; no other has it.
+const END: u64 = u64::MAX;
 
 /// A ring that the thread which first uses it owns from then on.
 pub struct Ring {
@@ -78,6 +83,31 @@ impl Ring {
                 _ => Err(error),
             },
         }
+    }
+
+    /// Ends request `name`, one that goes on for good, and waits for the kernel's last word about it: until then it may write
+    /// to what the request points at. What else has completed is forgotten. `false`: it may still be under way.
+    fn end(&mut self, name: u64) -> bool {
+        if !self.owned {
+            // The ring was never entered: the kernel has not seen a request.
+            return true;
+        }
+        let start = Instant::now();
+        while let Some(left) = END_MAX.checked_sub(start.elapsed()) {
+            // Not by IORING_REGISTER_SYNC_CANCEL, which returns when the request is marked: it ends in work that this ring
+            // runs when it is entered. Said again each time, for one that was busy with a datagram is not found.
+            let request = opcode::AsyncCancel::new(name).build().user_data(END);
+            // SAFETY: the request points at no memory.
+            let pushed = unsafe { self.ring.submission().push(&request) };
+            if pushed.is_err() || self.sleep(left).is_err() {
+                return false;
+            }
+            let last = |c: cqueue::Entry| c.user_data() == name && !cqueue::more(c.flags());
+            if self.completions().any(last) {
+                return true;
+            }
+        }
+        false
     }
 
     /// Hands the requests over, runs what is due, and waits for `completions`.

@@ -32,7 +32,7 @@ const BELL: u64 = 1;
 
 /// One batch at a time; its buffers go back to the kernel when the next one is asked for.
 pub struct Receiver {
-    // Before the buffers: what the ring has under way is cancelled when it goes.
+    // Before the buffers, which are registered with it.
     ring: Ring,
     buffers: Buffers,
     /// What a buffer's head is made from; it stays where it is.
@@ -87,8 +87,8 @@ impl Receiver {
         let request =
             opcode::RecvMsgMulti::new(Fd(socket.as_raw_fd()), &raw const *self.header, GROUP);
         let request = request.build().user_data(DATAGRAMS);
-        // SAFETY: the header is boxed and lives until the ring is gone, as the buffers do; the socket is open as long as its
-        // number is used.
+        // SAFETY: the header is boxed and lives until the request has ended, as the buffers do (see `drop`); the socket is
+        // open as long as its number is used.
         let pushed = unsafe { self.ring.ring.submission().push(&request) };
         pushed.map_err(|_| io::Error::from(io::ErrorKind::WouldBlock))?;
         self.armed = true;
@@ -226,6 +226,20 @@ impl Receive for Receiver {
     }
 }
 
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        // A ring that is closed ends its requests some time later.
+        if !self.armed || self.ring.end(DATAGRAMS) {
+            return;
+        }
+        tracing::warn!("the kernel does not end a receive request; its memory is given up");
+        // It may be written to at any time from now on, so it is nobody's any more.
+        mem::forget(mem::replace(&mut self.buffers, Buffers::new(1, 0)));
+        let header = self.header.clone();
+        mem::forget(mem::replace(&mut self.header, header));
+    }
+}
+
 /// A socket address from its bytes.
 fn address(name: &[u8]) -> Option<SocketAddr> {
     // SAFETY: sockaddr_storage is a plain C struct for which every bit pattern is valid.
@@ -236,4 +250,30 @@ fn address(name: &[u8]) -> Option<SocketAddr> {
         std::ptr::copy_nonoverlapping(name.as_ptr(), (&raw mut storage).cast(), len);
     }
     read_address(&storage)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::UdpSocket;
+    use std::os::fd::AsFd;
+
+    #[test]
+    fn only_the_thread_that_owns_a_ring_ends_its_request() {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let mut receiver = Receiver::new().unwrap();
+        assert!(receiver.ring.end(DATAGRAMS), "nothing was asked for yet");
+        receiver.recv(socket.as_fd()).unwrap();
+        let other = std::thread::scope(|threads| {
+            let ended = threads.spawn(|| receiver.ring.end(DATAGRAMS));
+            ended.join().unwrap()
+        });
+        assert!(!other);
+        // With datagrams on their way, and their completions before the last one.
+        for _ in 0..3 {
+            socket.send_to(&[1], socket.local_addr().unwrap()).unwrap();
+        }
+        assert!(receiver.ring.end(DATAGRAMS));
+        receiver.armed = false;
+    }
 }
