@@ -137,9 +137,16 @@ impl MediaSocket {
 
     /// How datagrams go: in trains unless this is said. An error: this host has no such way.
     pub fn with_way(mut self, way: UdpWay) -> Result<Self, UdpError> {
+        self.set_way(way)?;
+        Ok(self)
+    }
+
+    /// As [`with_way`](Self::with_way), for a socket that is kept when this host has no such way: one fresh from
+    /// [`bind`](Self::bind) then goes on in trains.
+    pub fn set_way(&mut self, way: UdpWay) -> Result<(), UdpError> {
         (self.recv, self.send) = halves(&self.socket, way)?;
         self.way = way;
-        Ok(self)
+        Ok(())
     }
 
     /// Lets the kernel look at the network card's queue for `us` before it says that nothing is there. A driver that cannot
