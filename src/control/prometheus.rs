@@ -271,7 +271,7 @@ impl View {
     }
 
     fn encode_ways(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let help = "How datagrams go to the kernel and back, as configured or as measured at start";
+        let help = "How the shard's datagrams go to the kernel and back";
         let kind = ConstGauge::new(0_i64).metric_type();
         let mut family = encoder.encode_descriptor("colchis_udp_way_info", help, None, kind)?;
         for shard in &self.shards {

@@ -57,6 +57,14 @@ impl Bell {
             let _ = self.socket.send(&[1]);
         }
     }
+
+    /// The receiver's half: from here on it is rung for. Whether `queue` is empty; if not, there may be no ring for what is
+    /// in it.
+    fn listen<T>(&self, queue: &Receiver<T>) -> bool {
+        self.rung.store(false, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+        queue.is_empty()
+    }
 }
 
 /// Sending end. Clone it for every sender; usable from any thread.
@@ -139,9 +147,7 @@ impl<T> PolledInbox<T> {
     /// Asks to be rung for. `false`: something is queued, there is no time to sleep. `true`: [`bell`](Self::bell) becomes
     /// readable when something is.
     pub fn listen(&self) -> bool {
-        self.bell.rung.store(false, Ordering::SeqCst);
-        fence(Ordering::SeqCst);
-        self.queue.is_empty()
+        self.bell.listen(&self.queue)
     }
 
     /// What becomes readable when it is rung.
@@ -189,9 +195,7 @@ impl<T> Inbox<T> {
             if !self.queue.is_empty() {
                 return Poll::Ready(());
             }
-            self.bell.rung.store(false, Ordering::SeqCst);
-            fence(Ordering::SeqCst);
-            if !self.queue.is_empty() {
+            if !self.bell.listen(&self.queue) {
                 return Poll::Ready(());
             }
             let mut bytes = [0_u8; 64];

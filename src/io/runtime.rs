@@ -207,9 +207,17 @@ fn bind_media(config: &Config, way: UdpWay, shards: usize) -> Result<Vec<MediaSo
             base => base + index,
         };
         let addr = SocketAddr::new(media.bind, port);
-        let socket = MediaSocket::bind(addr, media.socket_buffer_bytes)?;
+        let mut socket = MediaSocket::bind(addr, media.socket_buffer_bytes)?;
         socket.set_busy_poll(spin_us);
-        sockets.push(socket.with_way(way)?);
+        match socket.set_way(way) {
+            // Nobody has asked for this way: it was the cheapest while the measurement had it.
+            Err(UdpError::Ring(error)) if media.udp.pinned().is_none() => {
+                let (wanted, way) = (way.name(), socket.way().name());
+                tracing::warn!(%error, shard = index, "no ring: datagrams go by `{way}`, not by `{wanted}`");
+            }
+            done => done?,
+        }
+        sockets.push(socket);
     }
     Ok(sockets)
 }
@@ -448,5 +456,50 @@ fn ice_servers(ice: &Ice) -> IceServers {
         stun: ice.stun.clone(),
         turn: ice.turn.clone(),
         auth,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsRawFd;
+
+    use rustix::process::{Resource, getrlimit, setrlimit};
+
+    use crate::config::UdpChoice;
+
+    fn bound(udp: UdpChoice) -> Result<Vec<MediaSocket>, StartError> {
+        let mut config = Config::default();
+        config.media.bind = std::net::Ipv4Addr::LOCALHOST.into();
+        config.media.udp_port = 0;
+        config.media.udp = udp;
+        bind_media(&config, UdpWay::Uring, 1)
+    }
+
+    #[test]
+    fn a_measured_way_that_a_shard_cannot_have_is_not_insisted_on() {
+        const CHILD: &str = "COLCHIS_TEST_WITHOUT_RINGS";
+        if std::env::var_os(CHILD).is_none() {
+            // In a process of its own: what it takes away, all of its threads miss.
+            let name =
+                "io::runtime::tests::a_measured_way_that_a_shard_cannot_have_is_not_insisted_on";
+            let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+            let status = child.args(["--exact", name]).env(CHILD, "").status();
+            assert!(status.unwrap().success());
+            return;
+        }
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let mut limit = getrlimit(Resource::Nofile);
+        // Room for one descriptor, the socket's: none for a ring.
+        limit.current = Some(socket.as_raw_fd() as u64 + 1);
+        setrlimit(Resource::Nofile, limit).unwrap();
+        drop(socket);
+        let sockets = bound(UdpChoice::Auto).unwrap();
+        assert_eq!(sockets[0].way(), UdpWay::Trains);
+        drop(sockets);
+        let error = bound(UdpChoice::Uring).unwrap_err();
+        let StartError::Udp(UdpError::Ring(_)) = error else {
+            panic!("{error}");
+        };
     }
 }

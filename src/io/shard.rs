@@ -1,8 +1,8 @@
 //! A shard's thread: one loop on a glommio executor drives the pure [`Shard`] from socket, command inbox and timers.
 //!
 //! Packets, commands and timers take turns, each a bounded amount of work, so that none starves the others
-//! (`READ_TURN_MAX_US`, `COMMANDS_PER_TURN`). With nothing to do the thread sleeps by one system call of its socket's
-//! backend, not through the executor (decision 12). A turn that panics costs this shard its rooms and nothing else: the
+//! (`READ_TURN_MAX_US`, `COMMANDS_PER_TURN`). With nothing to do the thread sleeps by one system call of its
+//! socket, not through the executor (decision 12). A turn that panics costs this shard its rooms and nothing else: the
 //! shard starts anew on the same socket ([`guarded`]).
 
 use std::ops::Range;

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender};
@@ -10,7 +10,7 @@ use rustix::event::{Timespec, epoll};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::io::clock::{Clock, thread_cpu};
-use crate::io::udp::{RecvBatch, SendBatch, set_gro};
+use crate::io::udp::{Receive, Received, RecvBatch, SendBatch, set_gro};
 use crate::load::agent::{Agent, Stage};
 use crate::load::client::{Client, Shared};
 use crate::load::describe::{Remote, Sending};
@@ -253,16 +253,20 @@ impl MediaThread {
             return Ok(());
         };
         for _ in 0..READS_PER_SOCKET {
-            let count = self.recv.recv(seat.socket.as_raw_fd(), usize::MAX)?;
+            let count = self.recv.recv(seat.socket.as_fd())?;
             let now = self.clock.now();
             for index in 0..count {
-                if let Some((from, Some(bytes))) = self.recv.datagram(index) {
+                if let Some(Received {
+                    from,
+                    bytes: Some(bytes),
+                }) = self.recv.datagram(index)
+                {
                     let (shared, tx) = (&mut self.shared, &mut self.tx);
                     seat.client.handle_datagram(now, from, bytes, shared, tx);
                 }
             }
             flush(&mut self.send, &seat.socket, &mut self.tx, now);
-            if !self.recv.is_full() {
+            if !self.recv.more() {
                 break;
             }
         }
@@ -272,7 +276,7 @@ impl MediaThread {
 
 fn flush(send: &mut SendBatch, socket: &UdpSocket, tx: &mut TransmitQueue, now: Time) {
     if !tx.is_empty() {
-        send.send(socket.as_raw_fd(), tx, false, now, &mut |_| {});
+        send.send(socket.as_fd(), tx, false, now, &mut |_| {});
         tx.clear();
     }
 }

@@ -1,4 +1,4 @@
-//! A shard's UDP socket: batches in, batches out, by the way that costs least on this host ([`UdpBackend`]).
+//! A shard's UDP socket: batches in, batches out, by the way that costs least on this host ([`UdpWay`]).
 //!
 //! Datagrams of a batch that go to one destination and have one size leave as a train (`trains`): the way through the
 //! kernel is what a datagram costs, and a train takes it once. Nothing waits for a train to become longer.
@@ -30,11 +30,10 @@ use crate::metrics::Sent;
 use crate::time::Time;
 use crate::transmit::TransmitQueue;
 
-pub use plain::Plain;
+use plain::Plain;
 pub use receive::{RecvBatch, set_gro};
 pub use send::SendBatch;
 use sleeper::Sleeper;
-pub use uring::Uring;
 
 /// Why a media port cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -59,7 +58,7 @@ pub enum UdpError {
 
 /// One datagram of a receive batch.
 pub struct Received<'a> {
-    /// Where it came from; IPv4 even on a dual-stack socket.
+    /// Where it came from; [`MediaSocket`] says IPv4 even of a dual-stack socket.
     pub from: SocketAddr,
     /// Its bytes, or `None` when it was longer than a datagram may be (MSG_TRUNC).
     pub bytes: Option<&'a mut [u8]>,
@@ -68,96 +67,45 @@ pub struct Received<'a> {
 /// Hears how many datagrams have left, as they do.
 pub type Left<'a> = &'a mut dyn FnMut(u64);
 
-/// A way to move datagrams between a socket and the shard.
-pub trait UdpBackend: std::fmt::Debug + Send {
+/// The receiving half of a way to move datagrams.
+pub trait Receive: std::fmt::Debug + Send {
     /// Reads a bounded batch of what is there; how many datagrams. Zero: nothing is.
     fn recv(&mut self, socket: BorrowedFd<'_>) -> io::Result<usize>;
     /// Whether the last batch was as large as it can be: there may be more.
     fn more(&self) -> bool;
     /// Memory that datagrams are read into.
     fn memory(&self) -> &[u8];
-    /// Sleeps until there is something to read, `bell` becomes readable, or `most` has passed; it may return early.
-    fn wait(
-        &mut self,
-        socket: BorrowedFd<'_>,
-        bell: BorrowedFd<'_>,
-        most: Duration,
-    ) -> io::Result<()>;
-    /// Whether `bell` has become readable, as of the last wait and the read after it; asked once it is false again.
-    fn heard(&mut self) -> bool;
-    /// Datagram `index` of the last batch.
+    /// Datagram `index` of the last batch, from the address the kernel says.
     fn datagram(&mut self, index: usize) -> Option<Received<'_>>;
-    /// Sends every datagram of `queue`, those to one destination in order. What the kernel does not take is lost and
-    /// counted; `left` hears of the rest.
-    fn send(
-        &mut self,
-        socket: BorrowedFd<'_>,
-        dual_stack: bool,
-        queue: &TransmitQueue,
-        now: Time,
-        left: Left<'_>,
-    ) -> Sent;
-}
-
-/// `recvmmsg` and `sendmmsg`, with trains both ways where the kernel has them.
-#[derive(Debug)]
-pub struct Batched {
-    recv: RecvBatch,
-    send: SendBatch,
-    sleeper: Sleeper,
-}
-
-impl UdpBackend for Batched {
-    fn recv(&mut self, socket: BorrowedFd<'_>) -> io::Result<usize> {
-        self.recv.recv(socket.as_raw_fd(), usize::MAX)
-    }
-
-    fn more(&self) -> bool {
-        self.recv.is_full()
-    }
-
-    fn memory(&self) -> &[u8] {
-        self.recv.memory()
-    }
-
+    /// Sleeps until there is something to read, `bell` becomes readable, or `most` has passed; it may return early. By
+    /// `sleeper`, unless what reads can also wait.
     fn wait(
         &mut self,
+        sleeper: &mut Sleeper,
         socket: BorrowedFd<'_>,
         bell: BorrowedFd<'_>,
         most: Duration,
     ) -> io::Result<()> {
-        self.sleeper.wait(socket, bell, most)
+        sleeper.wait(socket, bell, most)
     }
-
+    /// Whether a wait of its own, or the read after it, has found `bell` readable; asked once it is false again.
     fn heard(&mut self) -> bool {
-        self.sleeper.heard()
-    }
-
-    fn datagram(&mut self, index: usize) -> Option<Received<'_>> {
-        self.recv.datagram(index).map(|(from, bytes)| Received {
-            from: canonical(from),
-            bytes,
-        })
-    }
-
-    fn send(
-        &mut self,
-        socket: BorrowedFd<'_>,
-        dual_stack: bool,
-        queue: &TransmitQueue,
-        now: Time,
-        left: Left<'_>,
-    ) -> Sent {
-        self.send
-            .send(socket.as_raw_fd(), queue, dual_stack, now, left)
+        false
     }
 }
+
+/// Both halves of a way. No sending half: one system call for each datagram.
+type Halves = (Box<dyn Receive>, Option<SendBatch>);
 
 /// A UDP socket with the way datagrams go.
 #[derive(Debug)]
 pub struct MediaSocket {
+    // Before the socket: what it has under way names the socket by its number.
+    recv: Box<dyn Receive>,
     socket: UdpSocket,
-    backend: Box<dyn UdpBackend>,
+    /// None: one system call for each datagram.
+    send: Option<SendBatch>,
+    sleeper: Sleeper,
     way: UdpWay,
     dual_stack: bool,
 }
@@ -176,35 +124,29 @@ impl MediaSocket {
         let local = socket
             .local_addr()
             .map_err(|source| UdpError::Bind { addr, source })?;
-        let socket = Self {
+        let (recv, send) = halves(&socket, UdpWay::Trains)?;
+        Ok(Self {
+            recv,
             socket,
-            backend: Box::new(Plain::default()),
-            way: UdpWay::Plain,
+            send,
+            sleeper: Sleeper::default(),
+            way: UdpWay::Trains,
             dual_stack: local.is_ipv6(),
-        };
-        socket.with_way(UdpWay::Trains)
+        })
     }
 
     /// How datagrams go: in trains unless this is said. An error: this host has no such way.
     pub fn with_way(mut self, way: UdpWay) -> Result<Self, UdpError> {
-        let fd = self.socket.as_raw_fd();
-        let gro = receive::set_gro(fd, matches!(way, UdpWay::Trains | UdpWay::Uring));
-        self.backend = match way {
-            UdpWay::Uring => Box::new(Uring::new().map_err(UdpError::Ring)?),
-            UdpWay::Plain => Box::new(Plain::default()),
-            UdpWay::Batches => Box::new(Batched {
-                recv: RecvBatch::new(false),
-                send: SendBatch::new(false),
-                sleeper: Sleeper::default(),
-            }),
-            UdpWay::Trains => Box::new(Batched {
-                recv: RecvBatch::new(gro),
-                send: SendBatch::new(true),
-                sleeper: Sleeper::default(),
-            }),
-        };
-        self.way = way;
+        self.set_way(way)?;
         Ok(self)
+    }
+
+    /// As [`with_way`](Self::with_way), for a socket that is kept when this host has no such way: one fresh from
+    /// [`bind`](Self::bind) then goes on in trains.
+    pub fn set_way(&mut self, way: UdpWay) -> Result<(), UdpError> {
+        (self.recv, self.send) = halves(&self.socket, way)?;
+        self.way = way;
+        Ok(())
     }
 
     /// Lets the kernel look at the network card's queue for `us` before it says that nothing is there. A driver that cannot
@@ -227,17 +169,18 @@ impl MediaSocket {
 
     /// Sleeps until there is something to read, `bell` becomes readable, or `most` has passed; it may return early.
     pub fn wait(&mut self, bell: BorrowedFd<'_>, most: Duration) -> io::Result<()> {
-        self.backend.wait(self.socket.as_fd(), bell, most)
+        let socket = self.socket.as_fd();
+        self.recv.wait(&mut self.sleeper, socket, bell, most)
     }
 
     /// Memory that datagrams are read into.
     pub fn memory(&self) -> &[u8] {
-        self.backend.memory()
+        self.recv.memory()
     }
 
     /// Whether `bell` has become readable, as of the last wait and the read after it.
     pub fn heard(&mut self) -> bool {
-        self.backend.heard()
+        self.sleeper.heard() | self.recv.heard()
     }
 
     /// A second handle on the same socket.
@@ -247,17 +190,19 @@ impl MediaSocket {
 
     /// Reads a bounded batch. Zero: nothing is there.
     pub fn recv(&mut self) -> io::Result<usize> {
-        self.backend.recv(self.socket.as_fd())
+        self.recv.recv(self.socket.as_fd())
     }
 
     /// Whether there may be more than the last [`recv`](Self::recv) took.
     pub fn more(&self) -> bool {
-        self.backend.more()
+        self.recv.more()
     }
 
     /// Datagram `index` of the last [`recv`](Self::recv).
     pub fn datagram(&mut self, index: usize) -> Option<Received<'_>> {
-        self.backend.datagram(index)
+        let mut datagram = self.recv.datagram(index)?;
+        datagram.from = canonical(datagram.from);
+        Some(datagram)
     }
 
     /// Sends all of `queue` and clears it.
@@ -268,7 +213,10 @@ impl MediaSocket {
     /// Sends all of `queue` and clears it; `left` hears how many have left, as they do.
     pub fn send_heard(&mut self, queue: &mut TransmitQueue, now: Time, left: Left<'_>) -> Sent {
         let socket = self.socket.as_fd();
-        let outcome = self.backend.send(socket, self.dual_stack, queue, now, left);
+        let outcome = match &mut self.send {
+            Some(batch) => batch.send(socket, queue, self.dual_stack, now, left),
+            None => plain::send(socket, queue, self.dual_stack, left),
+        };
         queue.clear();
         outcome
     }
@@ -285,6 +233,21 @@ fn open(addr: SocketAddr, buffer_bytes: usize) -> io::Result<UdpSocket> {
     let _ = socket.set_send_buffer_size(buffer_bytes);
     socket.bind(&addr.into())?;
     Ok(socket.into())
+}
+
+/// What `way` is made of, for `socket`.
+fn halves(socket: &UdpSocket, way: UdpWay) -> Result<Halves, UdpError> {
+    let gro = receive::set_gro(socket.as_raw_fd(), way.has_trains());
+    Ok(match way {
+        UdpWay::Uring => {
+            let recv = uring::Receiver::new().map_err(UdpError::Ring)?;
+            let send = uring::Sender::new().map_err(UdpError::Ring)?;
+            (Box::new(recv), Some(SendBatch::by(Box::new(send), true)))
+        }
+        UdpWay::Plain => (Box::new(Plain::default()), None),
+        UdpWay::Batches => (Box::new(RecvBatch::new(false)), Some(SendBatch::new(false))),
+        UdpWay::Trains => (Box::new(RecvBatch::new(gro)), Some(SendBatch::new(true))),
+    })
 }
 
 /// `::ffff:a.b.c.d` as `a.b.c.d`.
@@ -488,6 +451,20 @@ mod tests {
                 way != UdpWay::Trains || batches == 1,
                 "trains come whole: {batches}"
             );
+        }
+    }
+
+    #[test]
+    fn the_port_of_a_closed_socket_is_free() {
+        // A request that still reads would hold the socket, and write to memory that is gone. An address that no other
+        // test uses, so that none takes the port meanwhile.
+        for _ in 0..10 {
+            let media = MediaSocket::bind("127.0.0.77:0".parse().unwrap(), 1 << 20).unwrap();
+            let mut media = media.with_way(UdpWay::Uring).unwrap();
+            media.recv().unwrap();
+            let address = media.local_addr().unwrap();
+            drop(media);
+            MediaSocket::bind(address, 1 << 20).unwrap();
         }
     }
 

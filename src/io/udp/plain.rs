@@ -3,27 +3,24 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
-use std::time::Duration;
 
 use rustix::net::{RecvFlags, SendFlags, recvfrom, sendto};
 
-use super::{Left, Received, Sleeper, UdpBackend, canonical, mapped};
+use super::{Left, Receive, Received, mapped};
 use crate::limits::{DATAGRAM_BYTES_MAX, RECV_BATCH};
 use crate::metrics::Sent;
-use crate::time::Time;
 use crate::transmit::TransmitQueue;
 
 /// Bytes of a receive buffer: more than any datagram that is handed on.
 const RECV_BYTES: usize = 2048;
 const _: () = assert!(RECV_BYTES > DATAGRAM_BYTES_MAX);
 
-/// See the module.
+/// The receiving half.
 #[derive(Debug)]
 pub struct Plain {
     buffers: Box<[u8]>,
     /// Sender and length of each datagram; no length: it was longer than its buffer.
     datagrams: Vec<(SocketAddr, Option<usize>)>,
-    sleeper: Sleeper,
 }
 
 impl Default for Plain {
@@ -31,12 +28,11 @@ impl Default for Plain {
         Self {
             buffers: vec![0; RECV_BATCH * RECV_BYTES].into_boxed_slice(),
             datagrams: Vec::with_capacity(RECV_BATCH),
-            sleeper: Sleeper::default(),
         }
     }
 }
 
-impl UdpBackend for Plain {
+impl Receive for Plain {
     fn recv(&mut self, socket: BorrowedFd<'_>) -> io::Result<usize> {
         self.datagrams.clear();
         for buffer in self.buffers.chunks_exact_mut(RECV_BYTES) {
@@ -70,55 +66,38 @@ impl UdpBackend for Plain {
         self.datagrams.len() == RECV_BATCH
     }
 
-    fn wait(
-        &mut self,
-        socket: BorrowedFd<'_>,
-        bell: BorrowedFd<'_>,
-        most: Duration,
-    ) -> io::Result<()> {
-        self.sleeper.wait(socket, bell, most)
-    }
-
-    fn heard(&mut self) -> bool {
-        self.sleeper.heard()
-    }
-
     fn datagram(&mut self, index: usize) -> Option<Received<'_>> {
         let (from, len) = *self.datagrams.get(index)?;
         let start = index * RECV_BYTES;
         let bytes = len.and_then(|len| self.buffers.get_mut(start..start + len));
-        Some(Received {
-            from: canonical(from),
-            bytes,
-        })
+        Some(Received { from, bytes })
     }
+}
 
-    fn send(
-        &mut self,
-        socket: BorrowedFd<'_>,
-        dual_stack: bool,
-        queue: &TransmitQueue,
-        _now: Time,
-        left: Left<'_>,
-    ) -> Sent {
-        let mut outcome = Sent::default();
-        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-        for (to, bytes) in queue.iter() {
-            let to = if dual_stack { mapped(to) } else { to };
-            let sent = loop {
-                match sendto(socket, bytes, flags, &to) {
-                    Err(rustix::io::Errno::INTR) => {}
-                    other => break other,
-                }
-            };
-            match sent {
-                Ok(len) => {
-                    outcome.count(1, len as u64);
-                    left(1);
-                }
-                Err(_) => outcome.refused += 1,
+/// The sending half: sends every datagram of `queue`, as [`SendBatch::send`](super::SendBatch::send) does.
+pub fn send(
+    socket: BorrowedFd<'_>,
+    queue: &TransmitQueue,
+    dual_stack: bool,
+    left: Left<'_>,
+) -> Sent {
+    let mut outcome = Sent::default();
+    let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+    for (to, bytes) in queue.iter() {
+        let to = if dual_stack { mapped(to) } else { to };
+        let sent = loop {
+            match sendto(socket, bytes, flags, &to) {
+                Err(rustix::io::Errno::INTR) => {}
+                other => break other,
             }
+        };
+        match sent {
+            Ok(len) => {
+                outcome.count(1, len as u64);
+                left(1);
+            }
+            Err(_) => outcome.refused += 1,
         }
-        outcome
     }
+    outcome
 }

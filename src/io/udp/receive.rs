@@ -3,11 +3,11 @@
 
 use std::io;
 use std::mem;
-use std::net::SocketAddr;
-use std::os::fd::RawFd;
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 
 use super::address::read_address;
 use super::pieces::{CONTROL_BYTES, Control, Message, Pieces, RECV_BYTES, TRAIN_BYTES, segment_of};
+use super::{Receive, Received};
 use crate::limits::{RECV_BATCH, RECV_TRAIN_MAX, RECV_TRAINS};
 
 /// Buffers and addresses of one receive batch.
@@ -72,18 +72,20 @@ impl RecvBatch {
         }
     }
 
-    /// Memory that datagrams are read into.
-    pub fn memory(&self) -> &[u8] {
-        &self.buffers
+    /// Notes the datagrams of message `message`.
+    fn take_apart(&mut self, message: usize, header: &libc::mmsghdr) {
+        self.pieces.take_apart(&Message {
+            index: message as u16,
+            start: message * self.slot_bytes,
+            len: (header.msg_len as usize).min(self.slot_bytes),
+            segment: segment_of(&header.msg_hdr),
+            cut: header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0,
+        });
     }
+}
 
-    /// Whether the last [`recv`](Self::recv) took as many messages as it could: there may be more.
-    pub fn is_full(&self) -> bool {
-        self.full
-    }
-
-    /// Fills the batch with at most `most` messages of what is there; how many datagrams that is.
-    pub fn recv(&mut self, fd: RawFd, most: usize) -> io::Result<usize> {
+impl Receive for RecvBatch {
+    fn recv(&mut self, socket: BorrowedFd<'_>) -> io::Result<usize> {
         self.pieces.clear();
         self.full = false;
         let mut iovecs = [const { empty_iovec() }; RECV_BATCH];
@@ -93,8 +95,7 @@ impl RecvBatch {
             .buffers
             .chunks_exact_mut(self.slot_bytes)
             .zip(self.addresses.iter_mut().zip(&mut self.controls))
-            .zip(iovecs.iter_mut().zip(&mut headers))
-            .take(most);
+            .zip(iovecs.iter_mut().zip(&mut headers));
         let mut count = 0;
         for ((buffer, (address, control)), (iovec, header)) in slots {
             iovec.iov_base = buffer.as_mut_ptr().cast();
@@ -112,7 +113,7 @@ impl RecvBatch {
         // call and are not aliased during it; a null timeout means the flags alone decide (non-blocking).
         let n = unsafe {
             libc::recvmmsg(
-                fd,
+                socket.as_raw_fd(),
                 headers.as_mut_ptr(),
                 count,
                 libc::MSG_DONTWAIT,
@@ -136,30 +137,29 @@ impl RecvBatch {
         Ok(self.pieces.len())
     }
 
-    /// Notes the datagrams of message `message`.
-    fn take_apart(&mut self, message: usize, header: &libc::mmsghdr) {
-        self.pieces.take_apart(&Message {
-            index: message as u16,
-            start: message * self.slot_bytes,
-            len: (header.msg_len as usize).min(self.slot_bytes),
-            segment: segment_of(&header.msg_hdr),
-            cut: header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0,
-        });
+    fn more(&self) -> bool {
+        self.full
     }
 
-    /// Datagram `index` of the last batch; no bytes when it was longer than it may be.
+    fn memory(&self) -> &[u8] {
+        &self.buffers
+    }
+
     #[inline]
-    pub fn datagram(&mut self, index: usize) -> Option<(SocketAddr, Option<&mut [u8]>)> {
+    fn datagram(&mut self, index: usize) -> Option<Received<'_>> {
         let piece = self.pieces.get(index)?;
         let from = read_address(self.addresses.get(usize::from(piece.message))?)?;
         let Some(start) = piece.start else {
-            return Some((from, None));
+            return Some(Received { from, bytes: None });
         };
         let start = start as usize;
         let bytes = self
             .buffers
             .get_mut(start..start + usize::from(piece.len))?;
-        Some((from, Some(bytes)))
+        Some(Received {
+            from,
+            bytes: Some(bytes),
+        })
     }
 }
 

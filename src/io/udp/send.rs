@@ -4,7 +4,7 @@
 use std::fmt::Debug;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::RawFd;
+use std::os::fd::{AsRawFd, BorrowedFd};
 
 use super::chunk::{CHUNK_MESSAGES, Chunk};
 use super::refusals::Refusals;
@@ -21,8 +21,12 @@ pub type Results = [Result<u32, i32>; CHUNK_MESSAGES];
 pub trait Submit: Debug + Send {
     /// Tries the messages in order, none of them waiting, and says how many it has tried: one at least, if there is one.
     /// The first ones of `results` are theirs.
-    fn submit(&mut self, fd: RawFd, messages: &mut [libc::mmsghdr], results: &mut Results)
-    -> usize;
+    fn submit(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        messages: &mut [libc::mmsghdr],
+        results: &mut Results,
+    ) -> usize;
 }
 
 /// `sendmmsg`.
@@ -32,7 +36,7 @@ pub struct Sendmmsg;
 impl Submit for Sendmmsg {
     fn submit(
         &mut self,
-        fd: RawFd,
+        socket: BorrowedFd<'_>,
         messages: &mut [libc::mmsghdr],
         results: &mut Results,
     ) -> usize {
@@ -40,7 +44,7 @@ impl Submit for Sendmmsg {
         // (sendmmsg writes msg_len alone); the datagram bytes are borrowed by the caller's queue.
         let n = unsafe {
             libc::sendmmsg(
-                fd,
+                socket.as_raw_fd(),
                 messages.as_mut_ptr(),
                 messages.len() as libc::c_uint,
                 libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL,
@@ -90,7 +94,7 @@ impl SendBatch {
     /// first train). What the kernel does not take is lost and counted. `left` hears how many have left, as they do.
     pub fn send(
         &mut self,
-        fd: RawFd,
+        socket: BorrowedFd<'_>,
         queue: &TransmitQueue,
         dual_stack: bool,
         now: Time,
@@ -101,7 +105,7 @@ impl SendBatch {
         self.trains
             .plan(queue, |to| single || refusals.contains(to));
         let mut flush = Flush {
-            fd,
+            socket,
             queue,
             trains: &self.trains,
             way: &mut *self.way,
@@ -117,7 +121,7 @@ impl SendBatch {
 
 /// One flush.
 struct Flush<'a> {
-    fd: RawFd,
+    socket: BorrowedFd<'a>,
     queue: &'a TransmitQueue,
     trains: &'a Trains,
     way: &'a mut dyn Submit,
@@ -154,7 +158,9 @@ impl Flush<'_> {
         let mut done = 0;
         while done < trains.len() {
             let mut results: Results = [Ok(0); CHUNK_MESSAGES];
-            let tried = self.way.submit(self.fd, chunk.messages(done), &mut results);
+            let tried = self
+                .way
+                .submit(self.socket, chunk.messages(done), &mut results);
             let rest = trains.get(done..).unwrap_or_default();
             let mut full = false;
             for (train, result) in rest.iter().zip(results).take(tried) {

@@ -53,10 +53,11 @@ impl Buffers {
         }
     }
 
-    /// Gives all buffers to `ring` as group `group`. The ring must be gone before these are.
+    /// Gives all buffers to `ring` as group `group`. Before these go, the requests that pick from them must have ended.
     pub fn register(&mut self, ring: &IoUring, group: u16) -> io::Result<()> {
         let address = self.entries.as_ptr() as u64;
-        // SAFETY: the memory holds `count` entries, is aligned to a page, and outlives the ring, as the caller sees to.
+        // SAFETY: the memory holds `count` entries, is aligned to a page, and outlives the requests that use it,
+        // as the caller sees to; once it is free, the ring has its own hold on the pages.
         unsafe {
             let submitter = ring.submitter();
             submitter.register_buf_ring_with_flags(address, self.count, group, 0)?;

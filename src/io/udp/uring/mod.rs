@@ -10,80 +10,19 @@ mod recv;
 mod send;
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
-use std::time::Duration;
+use std::os::fd::RawFd;
+use std::time::{Duration, Instant};
 
 use io_uring::types::{Fd, SubmitArgs, Timespec};
 use io_uring::{EnterFlags, IoUring, cqueue, opcode};
 
-use super::send::SendBatch;
-use super::{Left, Received, UdpBackend, canonical};
-use crate::metrics::Sent;
-use crate::time::Time;
-use crate::transmit::TransmitQueue;
+pub use recv::Receiver;
+pub use send::Sender;
 
-/// See the module.
-#[derive(Debug)]
-pub struct Uring {
-    recv: recv::Receiver,
-    send: SendBatch,
-}
-
-impl Uring {
-    /// With rings of its own; an error if the kernel has none of the kind.
-    pub fn new() -> io::Result<Self> {
-        Ok(Self {
-            recv: recv::Receiver::new()?,
-            send: SendBatch::by(Box::new(send::Sender::new()?), true),
-        })
-    }
-}
-
-impl UdpBackend for Uring {
-    fn recv(&mut self, socket: BorrowedFd<'_>) -> io::Result<usize> {
-        self.recv.recv(socket.as_raw_fd())
-    }
-
-    fn memory(&self) -> &[u8] {
-        self.recv.memory()
-    }
-
-    fn more(&self) -> bool {
-        self.recv.is_full()
-    }
-
-    fn wait(
-        &mut self,
-        socket: BorrowedFd<'_>,
-        bell: BorrowedFd<'_>,
-        most: Duration,
-    ) -> io::Result<()> {
-        self.recv.wait(socket.as_raw_fd(), bell.as_raw_fd(), most)
-    }
-
-    fn heard(&mut self) -> bool {
-        self.recv.heard()
-    }
-
-    fn datagram(&mut self, index: usize) -> Option<Received<'_>> {
-        self.recv.datagram(index).map(|(from, bytes)| Received {
-            from: canonical(from),
-            bytes,
-        })
-    }
-
-    fn send(
-        &mut self,
-        socket: BorrowedFd<'_>,
-        dual_stack: bool,
-        queue: &TransmitQueue,
-        now: Time,
-        left: Left<'_>,
-    ) -> Sent {
-        self.send
-            .send(socket.as_raw_fd(), queue, dual_stack, now, left)
-    }
-}
+/// How long the kernel may take to end a request.
+const END_MAX: Duration = Duration::from_millis(100);
+/// Name of the request that ends another one; no other has it.
+const END: u64 = u64::MAX;
 
 /// A ring that the thread which first uses it owns from then on.
 pub struct Ring {
@@ -144,6 +83,31 @@ impl Ring {
                 _ => Err(error),
             },
         }
+    }
+
+    /// Ends request `name`, one that goes on for good, and waits for the kernel's last word about it: until then it may write
+    /// to what the request points at. What else has completed is forgotten. `false`: it may still be under way.
+    fn end(&mut self, name: u64) -> bool {
+        if !self.owned {
+            // The ring was never entered: the kernel has not seen a request.
+            return true;
+        }
+        let start = Instant::now();
+        while let Some(left) = END_MAX.checked_sub(start.elapsed()) {
+            // Not by IORING_REGISTER_SYNC_CANCEL, which returns when the request is marked: it ends in work that this ring
+            // runs when it is entered. Said again each time, for one that was busy with a datagram is not found.
+            let request = opcode::AsyncCancel::new(name).build().user_data(END);
+            // SAFETY: the request points at no memory.
+            let pushed = unsafe { self.ring.submission().push(&request) };
+            if pushed.is_err() || self.sleep(left).is_err() {
+                return false;
+            }
+            let last = |c: cqueue::Entry| c.user_data() == name && !cqueue::more(c.flags());
+            if self.completions().any(last) {
+                return true;
+            }
+        }
+        false
     }
 
     /// Hands the requests over, runs what is due, and waits for `completions`.

@@ -4,7 +4,7 @@
 use std::io;
 use std::mem;
 use std::net::SocketAddr;
-use std::os::fd::RawFd;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::Duration;
 
 use io_uring::types::{Fd, RecvMsgOut};
@@ -14,6 +14,7 @@ use super::Ring;
 use super::buffers::Buffers;
 use crate::io::udp::address::read_address;
 use crate::io::udp::pieces::{CONTROL_BYTES, Control, Message, Pieces, TRAIN_BYTES, segment_of};
+use crate::io::udp::{Receive, Received, Sleeper};
 use crate::limits::{RECV_TRAIN_MAX, RECV_TRAINS};
 
 /// Bytes of the sender's address in a buffer.
@@ -31,7 +32,7 @@ const BELL: u64 = 1;
 
 /// One batch at a time; its buffers go back to the kernel when the next one is asked for.
 pub struct Receiver {
-    // Before the buffers: what the ring has under way is cancelled when it goes.
+    // Before the buffers, which are registered with it.
     ring: Ring,
     buffers: Buffers,
     /// What a buffer's head is made from; it stays where it is.
@@ -82,95 +83,12 @@ impl Receiver {
         })
     }
 
-    /// Memory that datagrams are read into.
-    pub fn memory(&self) -> &[u8] {
-        self.buffers.memory()
-    }
-
-    /// Whether there may be more than the last batch took.
-    pub fn is_full(&self) -> bool {
-        self.full
-    }
-
-    /// Takes a batch of what is there; how many datagrams that is.
-    pub fn recv(&mut self, fd: RawFd) -> io::Result<usize> {
-        self.give_back();
-        if !self.armed {
-            self.arm(fd)?;
-        }
-        // After a sleep they are there already.
-        if self.ring.ring.completion().is_empty() {
-            self.ring.enter(0)?;
-        }
-        let mut failed = None;
-        while self.messages.len() < RECV_TRAINS {
-            let Some(completion) = self.ring.ring.completion().next() else {
-                break;
-            };
-            let goes_on = cqueue::more(completion.flags());
-            if completion.user_data() == BELL {
-                self.heard = true;
-                self.listens = goes_on;
-                continue;
-            }
-            self.armed = goes_on;
-            let buffer = cqueue::buffer_select(completion.flags());
-            if let (..0, Some(unused)) = (completion.result(), buffer) {
-                self.buffers.give(unused);
-            }
-            match (completion.result(), buffer) {
-                (len @ 0.., Some(buffer)) => self.take(buffer, len as usize),
-                // Out of buffers, an ICMP error of an earlier send, a signal: asking again is all it needs.
-                (code, _) if HARMLESS.contains(&-code) => {}
-                (code, _) if code < 0 => failed = Some(io::Error::from_raw_os_error(-code)),
-                _ => {}
-            }
-        }
-        // A request that has ended may have left something behind.
-        self.full = self.messages.len() == RECV_TRAINS || (!self.armed && failed.is_none());
-        match failed {
-            Some(error) if self.messages.is_empty() => Err(error),
-            _ => Ok(self.pieces.len()),
-        }
-    }
-
-    /// Datagram `index` of the batch; no bytes when it was longer than it may be.
-    pub fn datagram(&mut self, index: usize) -> Option<(SocketAddr, Option<&mut [u8]>)> {
-        let piece = self.pieces.get(index)?;
-        let (from, _) = *self.messages.get(usize::from(piece.message))?;
-        let Some(start) = piece.start else {
-            return Some((from, None));
-        };
-        let bytes = self.buffers.slice(start as usize, usize::from(piece.len))?;
-        Some((from, Some(bytes)))
-    }
-
-    /// Sleeps until there is a datagram, `bell` becomes readable, or `most` has passed.
-    pub fn wait(&mut self, fd: RawFd, bell: RawFd, most: Duration) -> io::Result<()> {
-        if !self.ring.ring.completion().is_empty() {
-            return Ok(());
-        }
-        if !self.armed {
-            self.give_back();
-            self.arm(fd)?;
-        }
-        if !self.listens {
-            self.ring.poll(bell, true, BELL)?;
-            self.listens = true;
-        }
-        self.ring.sleep(most)
-    }
-
-    /// Whether the bell has become readable since this was asked last.
-    pub fn heard(&mut self) -> bool {
-        mem::take(&mut self.heard)
-    }
-
-    fn arm(&mut self, fd: RawFd) -> io::Result<()> {
-        let request = opcode::RecvMsgMulti::new(Fd(fd), &raw const *self.header, GROUP);
+    fn arm(&mut self, socket: BorrowedFd<'_>) -> io::Result<()> {
+        let request =
+            opcode::RecvMsgMulti::new(Fd(socket.as_raw_fd()), &raw const *self.header, GROUP);
         let request = request.build().user_data(DATAGRAMS);
-        // SAFETY: the header is boxed and lives until the ring is gone, as the buffers do; the socket is open as long as its
-        // number is used.
+        // SAFETY: the header is boxed and lives until the request has ended, as the buffers do (see `drop`); the socket is
+        // open as long as its number is used.
         let pushed = unsafe { self.ring.ring.submission().push(&request) };
         pushed.map_err(|_| io::Error::from(io::ErrorKind::WouldBlock))?;
         self.armed = true;
@@ -218,6 +136,110 @@ impl Receiver {
     }
 }
 
+impl Receive for Receiver {
+    fn recv(&mut self, socket: BorrowedFd<'_>) -> io::Result<usize> {
+        self.give_back();
+        if !self.armed {
+            self.arm(socket)?;
+        }
+        // After a sleep they are there already.
+        if self.ring.ring.completion().is_empty() {
+            self.ring.enter(0)?;
+        }
+        let mut failed = None;
+        while self.messages.len() < RECV_TRAINS {
+            let Some(completion) = self.ring.ring.completion().next() else {
+                break;
+            };
+            let goes_on = cqueue::more(completion.flags());
+            if completion.user_data() == BELL {
+                self.heard = true;
+                self.listens = goes_on;
+                continue;
+            }
+            self.armed = goes_on;
+            let buffer = cqueue::buffer_select(completion.flags());
+            if let (..0, Some(unused)) = (completion.result(), buffer) {
+                self.buffers.give(unused);
+            }
+            match (completion.result(), buffer) {
+                (len @ 0.., Some(buffer)) => self.take(buffer, len as usize),
+                // Out of buffers, an ICMP error of an earlier send, a signal: asking again is all it needs.
+                (code, _) if HARMLESS.contains(&-code) => {}
+                (code, _) if code < 0 => failed = Some(io::Error::from_raw_os_error(-code)),
+                _ => {}
+            }
+        }
+        // A request that has ended may have left something behind.
+        self.full = self.messages.len() == RECV_TRAINS || (!self.armed && failed.is_none());
+        match failed {
+            Some(error) if self.messages.is_empty() => Err(error),
+            _ => Ok(self.pieces.len()),
+        }
+    }
+
+    fn more(&self) -> bool {
+        self.full
+    }
+
+    fn memory(&self) -> &[u8] {
+        self.buffers.memory()
+    }
+
+    fn datagram(&mut self, index: usize) -> Option<Received<'_>> {
+        let piece = self.pieces.get(index)?;
+        let (from, _) = *self.messages.get(usize::from(piece.message))?;
+        let Some(start) = piece.start else {
+            return Some(Received { from, bytes: None });
+        };
+        let bytes = self.buffers.slice(start as usize, usize::from(piece.len))?;
+        Some(Received {
+            from,
+            bytes: Some(bytes),
+        })
+    }
+
+    // The ring that receives is the one to sleep in: it wakes with the datagrams.
+    fn wait(
+        &mut self,
+        _: &mut Sleeper,
+        socket: BorrowedFd<'_>,
+        bell: BorrowedFd<'_>,
+        most: Duration,
+    ) -> io::Result<()> {
+        if !self.ring.ring.completion().is_empty() {
+            return Ok(());
+        }
+        if !self.armed {
+            self.give_back();
+            self.arm(socket)?;
+        }
+        if !self.listens {
+            self.ring.poll(bell.as_raw_fd(), true, BELL)?;
+            self.listens = true;
+        }
+        self.ring.sleep(most)
+    }
+
+    fn heard(&mut self) -> bool {
+        mem::take(&mut self.heard)
+    }
+}
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        // A ring that is closed ends its requests some time later.
+        if !self.armed || self.ring.end(DATAGRAMS) {
+            return;
+        }
+        tracing::warn!("the kernel does not end a receive request; its memory is given up");
+        // It may be written to at any time from now on, so it is nobody's any more.
+        mem::forget(mem::replace(&mut self.buffers, Buffers::new(1, 0)));
+        let header = self.header.clone();
+        mem::forget(mem::replace(&mut self.header, header));
+    }
+}
+
 /// A socket address from its bytes.
 fn address(name: &[u8]) -> Option<SocketAddr> {
     // SAFETY: sockaddr_storage is a plain C struct for which every bit pattern is valid.
@@ -228,4 +250,30 @@ fn address(name: &[u8]) -> Option<SocketAddr> {
         std::ptr::copy_nonoverlapping(name.as_ptr(), (&raw mut storage).cast(), len);
     }
     read_address(&storage)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::UdpSocket;
+    use std::os::fd::AsFd;
+
+    #[test]
+    fn only_the_thread_that_owns_a_ring_ends_its_request() {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let mut receiver = Receiver::new().unwrap();
+        assert!(receiver.ring.end(DATAGRAMS), "nothing was asked for yet");
+        receiver.recv(socket.as_fd()).unwrap();
+        let other = std::thread::scope(|threads| {
+            let ended = threads.spawn(|| receiver.ring.end(DATAGRAMS));
+            ended.join().unwrap()
+        });
+        assert!(!other);
+        // With datagrams on their way, and their completions before the last one.
+        for _ in 0..3 {
+            socket.send_to(&[1], socket.local_addr().unwrap()).unwrap();
+        }
+        assert!(receiver.ring.end(DATAGRAMS));
+        receiver.armed = false;
+    }
 }

@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 
 use std::io;
-use std::os::fd::RawFd;
+use std::os::fd::{AsRawFd, BorrowedFd};
 
 use io_uring::opcode;
 use io_uring::types::Fd;
@@ -45,14 +45,14 @@ fn reap(ring: &mut Ring, results: &mut Results) -> usize {
 /// Tries the messages; how many were tried. An error: nothing more can be done with the ring.
 fn submit(
     ring: &mut Ring,
-    fd: RawFd,
+    socket: BorrowedFd<'_>,
     messages: &[libc::mmsghdr],
     results: &mut Results,
 ) -> io::Result<usize> {
     let mut pushed = 0;
     for (number, message) in messages.iter().enumerate().take(CHUNK_MESSAGES) {
         let flags = (libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) as u32;
-        let request = opcode::SendMsg::new(Fd(fd), &raw const message.msg_hdr)
+        let request = opcode::SendMsg::new(Fd(socket.as_raw_fd()), &raw const message.msg_hdr)
             .flags(flags)
             .build()
             .user_data(number as u64);
@@ -74,12 +74,12 @@ fn submit(
 impl Submit for Sender {
     fn submit(
         &mut self,
-        fd: RawFd,
+        socket: BorrowedFd<'_>,
         messages: &mut [libc::mmsghdr],
         results: &mut Results,
     ) -> usize {
         let ring = self.ring.as_mut();
-        match ring.map(|ring| submit(ring, fd, messages, results)) {
+        match ring.map(|ring| submit(ring, socket, messages, results)) {
             Some(Ok(tried)) => tried,
             Some(Err(error)) => {
                 tracing::error!(%error, "the ring for sending has failed; sending by sendmmsg from now on");
@@ -88,7 +88,7 @@ impl Submit for Sender {
                 *results = [Err(libc::ECANCELED); CHUNK_MESSAGES];
                 messages.len()
             }
-            None => Sendmmsg.submit(fd, messages, results),
+            None => Sendmmsg.submit(socket, messages, results),
         }
     }
 }
