@@ -167,7 +167,7 @@ impl Machine {
                 Ok(len) => {
                     turn.tx.commit(to, len);
                     turn.counters.packets_retransmitted += 1;
-                    self.costs.sent(link.cost, len);
+                    self.costs.sent(link.cost, 1, len as u64);
                 }
                 Err(reason) => turn.counters.drop_out(reason),
             }
