@@ -24,8 +24,12 @@ mod network;
 mod world;
 
 use std::hint::black_box;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use colchis::limits::FORWARD_DATAGRAMS;
+use colchis::shard::Shard;
+use colchis::time::Time;
 use colchis::transmit::TransmitQueue;
 use colchis::transport::srtp::{MasterKey, Outbound, SrtpProfile};
 use colchis::wire::rtp::RtpHeader;
@@ -87,8 +91,39 @@ impl Publisher {
     }
 }
 
+/// How packets of a batch are forwarded.
+#[derive(Clone, Copy)]
+enum Way {
+    /// Each to all subscribers before the next, all copies of the batch leaving at the end.
+    OneByOne,
+    /// All to one subscriber before the next, copies leaving in portions: as a shard does it.
+    Together,
+}
+
+/// Takes a batch in and forwards it.
+fn handle(
+    shard: &mut Shard,
+    batch: &mut [Vec<u8>],
+    (now, from): (Time, SocketAddr),
+    way: Way,
+    tx: &mut TransmitQueue,
+) {
+    for packet in batch {
+        shard.take_in(now, from, packet, 0, tx);
+        if let Way::OneByOne = way {
+            shard.forward(now, tx, usize::MAX);
+        }
+    }
+    while shard.forward(now, tx, FORWARD_DATAGRAMS) {
+        black_box(tx.len());
+        tx.clear();
+    }
+    black_box(tx.len());
+    tx.clear();
+}
+
 /// ns and allocations per (packet × subscriber), and copies sent per packet.
-fn forward(subscribers: usize) -> (f64, f64, f64) {
+fn forward(subscribers: usize, batch: usize, way: Way) -> (f64, f64, f64) {
     let mut world = call(subscribers);
     let mut publisher = Publisher::of(&world);
     let from = world.seats[0].client.address;
@@ -101,10 +136,8 @@ fn forward(subscribers: usize) -> (f64, f64, f64) {
         let before = world.shard.counters().packets_forwarded;
         let allocated = allocations();
         let start = Instant::now();
-        for packet in &mut packets {
-            world.shard.handle_datagram(now, from, packet, &mut tx);
-            black_box(tx.len());
-            tx.clear();
+        for packets in packets.chunks_mut(batch) {
+            handle(&mut world.shard, packets, (now, from), way, &mut tx);
         }
         let took = start.elapsed();
         let sent = world.shard.counters().packets_forwarded - before;
@@ -158,15 +191,21 @@ fn main() {
         "whole shard, one publisher, {PAYLOAD}-byte payloads; per (packet × subscriber), medians of {ROUNDS} rounds"
     );
     println!(
-        "{:>12} {:>10} {:>14} {:>12} {:>10} {:>8}",
-        "subscribers", "ns", "copy+seal ns", "ratio", "allocs", "copies"
+        "{:>12} {:>6} {:>12} {:>10} {:>14} {:>12} {:>10} {:>8}",
+        "subscribers", "batch", "forwarded", "ns", "copy+seal ns", "ratio", "allocs", "copies"
     );
-    for subscribers in [1, 8, 32] {
-        let (ns, allocations, copies) = forward(subscribers);
-        let floor = bare(SrtpProfile::AeadAes256Gcm, subscribers);
-        println!(
-            "{subscribers:>12} {ns:>10.0} {floor:>14.0} {:>12.2} {allocations:>10.3} {copies:>8.1}",
-            ns / floor
-        );
+    for subscribers in [1, 8, 32, 128] {
+        for (batch, way) in [(1, Way::Together), (8, Way::OneByOne), (8, Way::Together)] {
+            let (ns, allocations, copies) = forward(subscribers, batch, way);
+            let floor = bare(SrtpProfile::AeadAes256Gcm, subscribers);
+            let name = match way {
+                Way::OneByOne => "one by one",
+                Way::Together => "together",
+            };
+            println!(
+                "{subscribers:>12} {batch:>6} {name:>12} {ns:>10.0} {floor:>14.0} {:>12.2} {allocations:>10.3} {copies:>8.1}",
+                ns / floor
+            );
+        }
     }
 }

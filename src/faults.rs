@@ -8,8 +8,10 @@
 pub enum Point {
     /// In a room, at a command of a member.
     Room,
-    /// In a room, at a media packet.
+    /// In a room, at a media packet that comes.
     Media,
+    /// In a room, at media that goes to a subscriber.
+    Forward,
     /// In a room, by the clock.
     Tick,
     /// In a shard, outside every room.
@@ -37,6 +39,7 @@ mod armed {
         let point = match candidate.strip_prefix("fault:") {
             Some("room") => Point::Room,
             Some("media") => Point::Media,
+            Some("forward") => Point::Forward,
             Some("tick") => Point::Tick,
             Some("shard") => Point::Shard,
             Some("signalling") => Point::Signalling,

@@ -20,7 +20,8 @@ use crate::io::executor::{self, ExecutorError};
 use crate::io::huge;
 use crate::io::udp::{MediaSocket, equal};
 use crate::limits::{
-    FAN_OUT_MAX, READ_TURN_MAX_US, RESTARTS_MAX, RESTARTS_PERIOD_S, SHARD_EVENTS_MAX,
+    FAN_OUT_MAX, FORWARD_DATAGRAMS, READ_TURN_MAX_US, RESTARTS_MAX, RESTARTS_PERIOD_S,
+    SHARD_EVENTS_MAX,
 };
 use crate::metrics::{Busy, Forwarding};
 use crate::shard::{Shard, ShardConfig};
@@ -230,7 +231,7 @@ impl Driver {
                 }
             }
             self.read(now);
-            self.flush_copies();
+            self.forward();
             now = self.clock.now();
             let more = self.socket.more() || !self.unread.is_empty();
             found = if more { Found::More } else { Found::Some };
@@ -275,7 +276,7 @@ impl Driver {
         equal::plan(&self.sizes, &mut self.pads);
     }
 
-    /// Handles datagrams of the batch until it is through or a flush is due.
+    /// Takes datagrams of the batch in until it is through, or as many as may be before they are forwarded.
     fn read(&mut self, now: Time) {
         for index in self.unread.by_ref() {
             let Some(datagram) = self.socket.datagram(index) else {
@@ -285,11 +286,23 @@ impl Driver {
                 Some(bytes) => {
                     let pad = self.pads.get(index).copied().unwrap_or(0);
                     self.shard
-                        .handle_padded(now, datagram.from, bytes, pad, &mut self.tx);
+                        .take_in(now, datagram.from, bytes, pad, &mut self.tx);
                 }
                 None => self.shard.handle_truncated(),
             }
-            if self.tx.free() < FAN_OUT_MAX {
+            if self.shard.is_full() || self.tx.free() < FAN_OUT_MAX {
+                return;
+            }
+        }
+    }
+
+    /// Forwards what was taken in. Its copies leave in portions, so that the first do not wait until the last is made.
+    fn forward(&mut self) {
+        loop {
+            let now = self.clock.now();
+            let more = self.shard.forward(now, &mut self.tx, FORWARD_DATAGRAMS);
+            self.flush_copies();
+            if !more {
                 return;
             }
         }
@@ -363,7 +376,7 @@ impl Driver {
             .try_send(ShardEvent::Snapshot(Box::new(snapshot)));
     }
 
-    /// Sends what the batch has brought about.
+    /// Sends what the batch has brought about so far.
     fn flush_copies(&mut self) {
         if self.tx.is_empty() {
             return;

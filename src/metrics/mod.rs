@@ -157,7 +157,12 @@ impl ShardCounters {
 
     /// Counts a copy that was not sent to a subscriber.
     pub fn drop_out(&mut self, reason: DropReason) {
-        self.drops_out[reason as usize] += 1;
+        self.drop_outs(reason, 1);
+    }
+
+    /// Counts `copies` that were not sent to a subscriber.
+    pub fn drop_outs(&mut self, reason: DropReason, copies: u64) {
+        self.drops_out[reason as usize] += copies;
     }
 
     /// threats.md rule 5: received = used + consumed + Σ drops.

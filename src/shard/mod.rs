@@ -4,9 +4,9 @@
 //! same seed and inputs send the same bytes. A panic in one room's code closes that room only (threats.md rule 10).
 
 mod links;
+mod packets;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::SocketAddr;
 use std::ops::Bound::{Excluded, Unbounded};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -18,7 +18,6 @@ use crate::bus::client::{Capabilities, CloseReason, Command, Event};
 use crate::bus::control::Ticket;
 use crate::bus::shard::{ShardCommand, ShardEvent};
 use crate::bus::spec::RoomSpec;
-use crate::error::DropReason;
 use crate::faults;
 use crate::id::{MemberId, RoomId, SessionId, ShardId};
 use crate::limits::{COSTLY_ROOMS_MAX, ROOMS_PER_SHARD_MAX, SHARD_EVENTS_MAX};
@@ -127,6 +126,7 @@ impl Shard {
         if self.awaits_resume && !matches!(command, ShardCommand::Resume | ShardCommand::Shutdown) {
             return;
         }
+        self.forward(now, tx, usize::MAX);
         self.act(now, command, tx);
         self.carry_links(now, tx);
     }
@@ -370,66 +370,12 @@ impl Shard {
         self.events.push_back(ShardEvent::Stopped(self.id));
     }
 
-    /// Takes a datagram in, and overwrites it: media is opened in place.
-    pub fn handle_datagram(
-        &mut self,
-        now: Time,
-        from: SocketAddr,
-        datagram: &mut [u8],
-        tx: &mut TransmitQueue,
-    ) {
-        self.handle_padded(now, from, datagram, 0, tx);
-    }
-
-    /// The same; copies of video get `pad` bytes of padding (RFC 3550 section 5.1), so that they are as long as those of the
-    /// next packet and leave with them.
-    pub fn handle_padded(
-        &mut self,
-        now: Time,
-        from: SocketAddr,
-        datagram: &mut [u8],
-        pad: u8,
-        tx: &mut TransmitQueue,
-    ) {
-        self.counters.datagrams_in += 1;
-        self.counters.bytes_in += datagram.len() as u64;
-        let mut turn = Turn {
-            now,
-            tx,
-            counters: &mut self.counters,
-        };
-        let machine = &mut self.machine;
-        let done = catch_unwind(AssertUnwindSafe(|| {
-            machine.handle_datagram(from, datagram, pad, &mut turn)
-        }));
-        match done {
-            Ok(Ok(true)) => self.counters.packets_used += 1,
-            Ok(Ok(false)) => self.counters.consumed += 1,
-            Ok(Err(reason)) => self.counters.drop_in(reason),
-            Err(_) => {
-                self.counters.drop_in(DropReason::RoomPanicked);
-                if let Some(room) = self.machine.room_of(from) {
-                    self.close_panicked(now, tx, &room);
-                }
-            }
-        }
-        self.drain_machine(now, tx);
-        if !self.unlinked.is_empty() {
-            self.carry_links(now, tx);
-        }
-    }
-
-    /// A datagram that was longer than a datagram may be.
-    pub fn handle_truncated(&mut self) {
-        self.counters.datagrams_in += 1;
-        self.counters.drop_in(DropReason::BadLength);
-    }
-
     /// Lets time do its work: retries, reports, consent.
     pub fn handle_timeout(&mut self, now: Time, tx: &mut TransmitQueue) {
         if self.poll_timeout().is_none_or(|due| due > now) {
             return;
         }
+        self.forward(now, tx, usize::MAX);
         self.last_tick = now;
         loop {
             let mut turn = Turn {

@@ -97,6 +97,11 @@ fn rule10_a_fault_at_a_packet_costs_its_room_only() {
 }
 
 #[test]
+fn rule10_a_fault_of_forwarding_costs_its_room_only() {
+    costs_one_room(Point::Forward, |_| {});
+}
+
+#[test]
 fn rule10_a_fault_of_the_clock_costs_its_room_only() {
     costs_one_room(Point::Tick, |_| {});
 }

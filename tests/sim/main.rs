@@ -6,6 +6,7 @@
 mod support;
 
 mod attack;
+mod burst;
 mod client;
 mod configure;
 mod cost;

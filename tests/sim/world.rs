@@ -24,6 +24,8 @@ use crate::network::Link;
 
 /// Calls of the shard's timer without time passing: more is a livelock.
 const TIMER_CALLS_MAX: u32 = 64;
+/// Copies that are made before they are sent: few, so that forwarding is often interrupted.
+const FORWARDED_AT_ONCE: usize = 3;
 /// The shard's socket.
 pub const SERVER: SocketAddr = SocketAddr::new(
     std::net::IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)),
@@ -376,8 +378,8 @@ impl World {
                 // Some are padded, as those of a batch whose sizes differ are.
                 let pad = (bytes.len() % 3) as u8;
                 self.shard
-                    .handle_padded(self.now, from, &mut bytes, pad, &mut self.tx);
-                self.drain();
+                    .take_in(self.now, from, &mut bytes, pad, &mut self.tx);
+                self.forward();
             }
             Happening::ToClient { to, sent_at, bytes } => {
                 let Some(seat) = self.seats.iter().position(|s| s.client.address == to) else {
@@ -402,6 +404,24 @@ impl World {
             }
             Happening::Event { session, event } => self.tell_client(session, &event),
         }
+    }
+
+    /// Forwards in portions, as a real shard does; not yet if more comes in the same moment: that is one batch.
+    fn forward(&mut self) {
+        let next = self.queue.peek().map(|Reverse(next)| next);
+        let batch = next.is_some_and(|next| {
+            next.at <= self.now && matches!(next.what, Happening::ToServer { .. })
+        });
+        if batch && !self.shard.is_full() {
+            return;
+        }
+        while self
+            .shard
+            .forward(self.now, &mut self.tx, FORWARDED_AT_ONCE)
+        {
+            self.drain();
+        }
+        self.drain();
     }
 
     fn client_timers(&mut self) {

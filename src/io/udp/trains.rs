@@ -48,6 +48,8 @@ pub struct Trains {
     hasher: RandomState,
     table: Box<[Place]>,
     plan: u32,
+    /// Places of it that this plan uses, a power of two: few for a small flush, so that they are in the cache.
+    places: usize,
     destinations: Vec<Destination>,
     /// Destination of each datagram of the queue.
     of: Vec<u16>,
@@ -62,6 +64,7 @@ impl Default for Trains {
             hasher: RandomState::new(),
             table: vec![Place::default(); TABLE_PLACES].into_boxed_slice(),
             plan: 0,
+            places: TABLE_PLACES,
             destinations: Vec::with_capacity(TRANSMIT_SLOTS),
             of: Vec::with_capacity(TRANSMIT_SLOTS),
             order: Vec::with_capacity(TRANSMIT_SLOTS),
@@ -73,16 +76,15 @@ impl Default for Trains {
 impl Trains {
     /// Plans the flush of `queue`. Destinations for which `alone` is true get no trains.
     pub fn plan(&mut self, queue: &TransmitQueue, alone: impl Fn(SocketAddr) -> bool) {
-        self.begin();
-        let mut guess = 0;
+        self.begin(queue.len());
+        let mut last = 0;
         for (to, _) in queue.iter() {
-            let found = self.find(to, guess);
+            let found = self.find(to, last);
             if let Some(destination) = self.destinations.get_mut(usize::from(found)) {
                 destination.fill += 1;
             }
             self.of.push(found);
-            // A fan-out sends to the same ones in the same order for each packet.
-            guess = usize::from(found) + 1;
+            last = usize::from(found);
         }
         self.arrange();
         self.cut(queue, alone);
@@ -100,7 +102,9 @@ impl Trains {
         members.unwrap_or_default()
     }
 
-    fn begin(&mut self) {
+    /// Begins a plan for `datagrams`.
+    fn begin(&mut self, datagrams: usize) {
+        self.places = (2 * datagrams).next_power_of_two().min(TABLE_PLACES);
         if self.plan == u32::MAX {
             self.table.fill(Place::default());
             self.plan = 0;
@@ -112,14 +116,17 @@ impl Trains {
         self.trains.clear();
     }
 
-    /// Number of a destination, a new one if it is new. `guess`: which it probably is.
-    fn find(&mut self, to: SocketAddr, guess: usize) -> u16 {
-        if self.destinations.get(guess).is_some_and(|d| d.to == to) {
-            return guess as u16;
+    /// Number of a destination, a new one if it is new. `last`: that of the datagram before.
+    fn find(&mut self, to: SocketAddr, last: usize) -> u16 {
+        // The next copy for the same subscriber, or for the next one of the same fan-out.
+        for guess in [last, last + 1] {
+            if self.destinations.get(guess).is_some_and(|d| d.to == to) {
+                return guess as u16;
+            }
         }
         let mut at = self.hasher.hash_one(to) as usize;
         loop {
-            at %= TABLE_PLACES;
+            at &= self.places - 1;
             let next = self.destinations.len() as u16;
             let (plan, destinations) = (self.plan, &self.destinations);
             // Half of the places are free at least, so the search ends.

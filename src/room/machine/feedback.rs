@@ -207,7 +207,7 @@ impl Machine {
         turn.tx.commit(to, len);
         turn.counters.packets_retransmitted += 1;
         link.pacer.spend(turn.now, len);
-        self.costs.sent(link.cost, len);
+        self.costs.sent(link.cost, 1, len as u64);
         Ok(())
     }
 

@@ -4,9 +4,11 @@
 //! address or ufrag in a map names a live transport; a key in a fan-out names a live down track, which names its up
 //! track; a transport's `ups` and `downs` are live. Nothing here allocates per packet.
 
+mod burst;
 mod cost;
 mod encodings;
 mod feedback;
+mod forward;
 mod links;
 mod peers;
 mod receive;
@@ -23,11 +25,12 @@ use rand_core::RngCore;
 use crate::error::DropReason;
 use crate::id::{DownTrackKey, MemberId, RoomId, TransportKey, UpTrackKey};
 use crate::limits::{
-    DATAGRAM_BYTES_MAX, DOWN_TRACKS_MAX, DTLS_DATAGRAM_BYTES_MAX, FAN_OUT_MAX, NACK_PER_PACKET_MAX,
-    TRANSPORTS_MAX, UP_TRACKS_MAX,
+    DOWN_TRACKS_MAX, DTLS_DATAGRAM_BYTES_MAX, FAN_OUT_MAX, NACK_PER_PACKET_MAX, TRANSPORTS_MAX,
+    UP_TRACKS_MAX,
 };
 use crate::media::{DownTrack, DownTrackStats, PublisherClock, UpTrack};
 use crate::metrics::{RoomCost, ShardCounters};
+use crate::room::machine::burst::Burst;
 use crate::room::machine::cost::Costs;
 use crate::room::slab::Slab;
 use crate::time::{Anchor, Time};
@@ -151,8 +154,8 @@ pub struct Machine {
     tick_at: usize,
     /// NACK list under construction, so that no packet allocates.
     nack_scratch: Vec<u16>,
-    /// Payload of the packet that is being forwarded.
-    payload: Box<[u8]>,
+    /// Packets that were taken in and wait to be forwarded.
+    burst: Burst,
 }
 
 impl Machine {
@@ -188,7 +191,7 @@ impl Machine {
             costs: Costs::new(),
             tick_at: 0,
             nack_scratch: Vec::with_capacity(NACK_PER_PACKET_MAX),
-            payload: vec![0; DATAGRAM_BYTES_MAX].into_boxed_slice(),
+            burst: Burst::new(),
         }
     }
 
@@ -260,7 +263,8 @@ impl Machine {
         (self.by_ufrag.len(), self.by_address.len())
     }
 
-    /// Takes one datagram in. `Ok(true)`: media that was used; `Ok(false)`: anything else that was.
+    /// Takes one datagram in. `Ok(true)`: media that will be used, see [`forward`](Self::forward); `Ok(false)`: anything else that
+    /// was.
     ///
     /// # Errors
     /// Why it went no further.
