@@ -174,6 +174,8 @@ pub struct MemberStats {
     pub quality_up: Option<u8>,
     /// How well it receives, 1 to 4.
     pub quality_down: Option<u8>,
+    /// The line to it; `null`: it has no media transport.
+    pub line: Option<LineStats>,
     /// What it sends.
     pub sends: Vec<TrackStats>,
     /// What it receives.
@@ -205,6 +207,35 @@ pub struct TrackStats {
     pub lost: u64,
     /// Jitter, ms.
     pub jitter_ms: f64,
-    /// Width and height in pixels, where the codec shows them; sent tracks only.
+    /// Width and height in pixels, where the codec shows them.
     pub size: Option<(u16, u16)>,
+    /// The encodings it is sent in (simulcast), smallest first as the client lists them; none if it is sent in one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub encodings: Vec<EncodingStats>,
+}
+
+/// One encoding of a sent track.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct EncodingStats {
+    /// Its RTP stream id.
+    pub rid: String,
+    /// Bits of the last second; 0: the client has given it up for now.
+    pub bits_per_s: u64,
+    /// Width and height in pixels, where the codec shows them.
+    pub size: Option<(u16, u16)>,
+    /// Subscribers it is sent to.
+    pub subscribers: u32,
+}
+
+/// The line to a member, as its feedback on what it receives shows it.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct LineStats {
+    /// Packets stand in queues on the way so long, ms.
+    pub queue_ms: f64,
+    /// Share of packets lost in the last second, 0.0 to 1.0.
+    pub loss: f64,
+    /// It is too full for what is sent over it.
+    pub congested: bool,
+    /// Tracks it is sent in a smaller encoding than there is, because of that.
+    pub lowered: u32,
 }

@@ -56,6 +56,16 @@ const SHARD_COUNTERS: &[Read<ShardCounters, u64>] = &[
         "Key frames asked of publishers",
         |c| c.key_frames_requested,
     ),
+    (
+        "encodings_lowered",
+        "Smaller encodings given to subscribers whose line was too full",
+        |c| c.encodings_lowered,
+    ),
+    (
+        "encodings_raised",
+        "Larger encodings tried for subscribers whose line was free again",
+        |c| c.encodings_raised,
+    ),
     ("handshakes_completed", "DTLS handshakes completed", |c| {
         c.handshakes_completed
     }),

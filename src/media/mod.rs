@@ -4,6 +4,7 @@
 //! drives it: `up.handle_rtp` → for each subscriber `down.forward` → `down.write_packet` into a slot → seal.
 //! Everything is a state machine over `now`; no IO, no randomness, no allocation per packet.
 
+pub mod adaptation;
 pub mod cache;
 pub mod clock;
 pub mod down_track;

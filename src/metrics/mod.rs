@@ -109,6 +109,10 @@ pub struct ShardCounters {
     pub nacks_sent: u64,
     /// Key frames asked of publishers.
     pub key_frames_requested: u64,
+    /// Smaller encodings given to subscribers whose line was too full.
+    pub encodings_lowered: u64,
+    /// Larger ones tried again.
+    pub encodings_raised: u64,
     /// DTLS handshakes completed.
     pub handshakes_completed: u64,
     /// DTLS handshakes failed.
@@ -138,6 +142,8 @@ impl Default for ShardCounters {
             packets_retransmitted: 0,
             nacks_sent: 0,
             key_frames_requested: 0,
+            encodings_lowered: 0,
+            encodings_raised: 0,
             handshakes_completed: 0,
             handshakes_failed: 0,
             commands_refused: 0,

@@ -34,6 +34,7 @@ fn member_stats(id: &MemberId, member: &Member, cx: &Context<'_>) -> MemberStats
         round_trip_ms: rtt.map(ms),
         quality_up,
         quality_down,
+        line: peer.and_then(|p| cx.machine.line(p.transport, cx.now)),
         sends: peer.map(|p| sends(id, p, cx)).unwrap_or_default(),
         receives: peer.map(|p| receives(p, cx)).unwrap_or_default(),
     }
@@ -57,18 +58,21 @@ fn track(publisher: &MemberId, source: &Source, enabled: bool, muted: bool) -> T
         lost: 0,
         jitter_ms: 0.0,
         size: None,
+        encodings: Vec::new(),
     }
 }
 
 fn sends(id: &MemberId, peer: &Peer, cx: &Context<'_>) -> Vec<TrackStats> {
     let tracks = peer.sends.values().filter_map(|send| {
-        let stats = cx.machine.up_stats(send.up?, cx.now)?;
+        let up = send.up?;
+        let stats = cx.machine.up_stats(up, cx.now)?;
         Some(TrackStats {
             bits_per_s: stats.rates.bits_per_s,
             packets: stats.packets,
             lost: stats.lost.saturating_sub(stats.recovered),
             jitter_ms: ms(stats.jitter),
             size: stats.size,
+            encodings: cx.machine.encoding_stats(up, cx.now),
             ..track(id, &send.source, send.enabled, send.muted)
         })
     });
@@ -77,13 +81,15 @@ fn sends(id: &MemberId, peer: &Peer, cx: &Context<'_>) -> Vec<TrackStats> {
 
 fn receives(peer: &Peer, cx: &Context<'_>) -> Vec<TrackStats> {
     let tracks = peer.recvs.values().filter_map(|recv| {
-        let stats = cx.machine.down_stats(recv.down?, cx.now)?;
+        let down = recv.down?;
+        let stats = cx.machine.down_stats(down, cx.now)?;
         let flows = recv.enabled && recv.publisher_enabled;
         Some(TrackStats {
             bits_per_s: stats.rates.bits_per_s,
             packets: stats.packets,
             lost: u64::try_from(stats.lost).unwrap_or(0),
             jitter_ms: ms(stats.jitter),
+            size: cx.machine.received_size(down, cx.now),
             ..track(&recv.publisher, &recv.source, flows, recv.muted)
         })
     });

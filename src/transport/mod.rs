@@ -4,6 +4,7 @@
 //! fingerprint; nothing is sent without consent; the same inputs give the same outputs (seeded provider included).
 //! RFC 5763, RFC 5764, RFC 7675, RFC 8445.
 
+pub mod congestion;
 pub mod dtls;
 pub mod exercise;
 pub mod ice;
@@ -25,6 +26,7 @@ use crate::transmit::TransmitQueue;
 use crate::wire::rtcp::TransportFeedback;
 use crate::wire::stun::Message;
 
+use congestion::Congestion;
 use dtls::{DtlsContext, DtlsEvent, DtlsFailure, DtlsRole, DtlsSession, Fingerprint};
 use ice::{IceAgent, IceCheck, IceCredentials, IceEvent};
 use srtp::{Inbound, Outbound, SrtpKeys, SrtpProfile, rtp_header_len};
@@ -85,6 +87,7 @@ pub struct Transport {
     srtp: Option<Box<Srtp>>,
     twcc_receiver: TwccReceiver,
     twcc_sender: TwccSender,
+    congestion: Congestion,
     /// SSRC of the RTCP we send on our own account.
     rtcp_ssrc: u32,
     round_trip: Option<Duration>,
@@ -106,6 +109,7 @@ impl Transport {
             srtp: None,
             twcc_receiver: TwccReceiver::default(),
             twcc_sender: TwccSender::default(),
+            congestion: Congestion::default(),
             rtcp_ssrc,
             round_trip: None,
             heard: false,
@@ -312,10 +316,16 @@ impl Transport {
     /// Takes in the peer's feedback on what we sent.
     pub fn handle_feedback(&mut self, now: Time, feedback: &TransportFeedback<'_>) -> TwccReport {
         let report = self.twcc_sender.handle_feedback(now, feedback);
+        self.congestion.handle_report(now, &report);
         if self.round_trip.is_none() {
             self.round_trip = report.round_trip;
         }
         report
+    }
+
+    /// What is known of the line to the peer.
+    pub fn congestion(&self) -> &Congestion {
+        &self.congestion
     }
 
     /// Takes in a report block on what we sent; `now_ntp` is our NTP time now.

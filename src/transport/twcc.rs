@@ -1,7 +1,7 @@
 //! Transport-wide congestion control feedback, both ways: what arrived from a peer, and what the peer says arrived.
 //!
-//! No bandwidth is estimated here yet: the receiving side lets the browser estimate its own, the sending side yields
-//! loss and round-trip time. Invariants: sequence numbers are extended once, arrivals stay sorted and bounded by
+//! No bandwidth is estimated here: the receiving side lets the browser estimate its own, the sending side yields
+//! loss, delay and round-trip time ([`super::congestion`] reads them). Invariants: sequence numbers are extended once, arrivals stay sorted and bounded by
 //! [`TWCC_ARRIVALS_MAX`]. draft-holmer-rmcat-transport-wide-cc-extensions-01.
 
 use std::time::Duration;
@@ -10,6 +10,10 @@ use crate::limits::{TWCC_ARRIVALS_MAX, TWCC_INTERVAL_MS, TWCC_SENT_MAX};
 use crate::time::Time;
 use crate::wire::rtcp::{Arrival, TransportFeedback, write_transport_feedback};
 
+/// Unit of reference times, µs.
+const REFERENCE_US: i64 = 64_000;
+/// Unit of arrival deltas, µs.
+const DELTA_US: i64 = 250;
 const INTERVAL: Duration = Duration::from_millis(TWCC_INTERVAL_MS);
 
 /// Extends a 16-bit number to the one closest to `highest`. `None` when that lies before 0.
@@ -128,6 +132,32 @@ pub struct TwccReport {
     pub lost: u32,
     /// Time from sending the last received packet to this feedback: round trip plus up to one feedback interval.
     pub round_trip: Option<Duration>,
+    /// Least time under way of the packets told as received, µs from our clock to the peer's: only differences mean
+    /// something.
+    pub delay_us: Option<i64>,
+}
+
+/// The peer's reference time without its wraps, units of 64 ms.
+#[derive(Debug, Default)]
+struct Reference {
+    last: Option<i64>,
+}
+
+impl Reference {
+    /// Extends a 24-bit number to the one closest to the last.
+    fn extend(&mut self, told: i32) -> i64 {
+        let told = i64::from(told);
+        let extended = match self.last {
+            None => told,
+            Some(last) => {
+                // 24 bits, signed.
+                let ahead = (told.wrapping_sub(last) << 40) >> 40;
+                last.saturating_add(ahead)
+            }
+        };
+        self.last = Some(extended);
+        extended
+    }
 }
 
 /// Sequence numbers and send times of what goes to one peer.
@@ -139,6 +169,7 @@ pub struct TwccSender {
     sent: Vec<Time>,
     /// Numbers below this one were told about already.
     told: u64,
+    reference: Reference,
 }
 
 impl TwccSender {
@@ -166,16 +197,21 @@ impl TwccSender {
         let Some(base) = extend(last, feedback.base_sequence) else {
             return report;
         };
+        let mut arrival_us = self.reference.extend(feedback.reference_time) * REFERENCE_US;
         for (status, sequence) in feedback.statuses().zip(base..) {
             if sequence >= self.next {
                 break;
             }
+            arrival_us += i64::from(status.delta_ticks.unwrap_or(0)) * DELTA_US;
             if sequence < oldest {
                 continue;
             }
-            if status.delta_ticks.is_some() {
-                let at = (sequence % TWCC_SENT_MAX as u64) as usize;
-                report.round_trip = self.sent.get(at).map(|sent| now.since(*sent));
+            let at = (sequence % TWCC_SENT_MAX as u64) as usize;
+            if let Some(sent) = self.sent.get(at).filter(|_| status.delta_ticks.is_some()) {
+                report.round_trip = Some(now.since(*sent));
+                let delay = arrival_us - sent.as_micros() as i64;
+                let least = report.delay_us.map_or(delay, |least| least.min(delay));
+                report.delay_us = Some(least);
             }
             if sequence >= self.told {
                 match status.delta_ticks {

@@ -10,6 +10,7 @@ mod tests;
 
 use std::time::Duration;
 
+use crate::bus::control::EncodingStats;
 use crate::id::{DownTrackKey, TransportKey, UpTrackKey};
 use crate::limits::ENCODINGS_MAX;
 use crate::media::{PacketFields, SourceId, UpCodec, UpTrack, UpTrackConfig, UpTrackStats};
@@ -34,10 +35,10 @@ pub struct Encoding {
 
 /// An encoding that could be sent.
 #[derive(Debug, Clone, Copy)]
-struct Candidate {
-    up: UpTrackKey,
+pub(super) struct Candidate {
+    pub up: UpTrackKey,
     /// Pixels of a picture, then bits per second.
-    quality: (u32, u64),
+    pub quality: (u32, u64),
     /// For at least a second.
     settled: bool,
 }
@@ -52,7 +53,12 @@ impl DownEntry {
 
     /// `up` is gone.
     pub(super) fn forget(&mut self, up: UpTrackKey) {
-        for place in [&mut self.up, &mut self.next, &mut self.plays] {
+        for place in [
+            &mut self.up,
+            &mut self.next,
+            &mut self.plays,
+            &mut self.ceiling,
+        ] {
             place.take_if(|key| *key == up);
         }
     }
@@ -61,13 +67,19 @@ impl DownEntry {
 impl UpEntry {
     fn candidate(&self, up: UpTrackKey, now: Time) -> Option<Candidate> {
         let alive = self.track.heard().is_some_and(|at| now.since(at) < SILENCE);
-        let stats = self.track.stats(now);
-        let (width, height) = stats.size.unwrap_or_default();
+        let rates = self.track.stats(now).rates;
         alive.then_some(Candidate {
             up,
-            quality: (u32::from(width) * u32::from(height), stats.rates.bits_per_s),
-            settled: stats.rates.packets_per_s > 0,
+            quality: self.quality(now),
+            settled: rates.packets_per_s > 0,
         })
+    }
+
+    fn quality(&self, now: Time) -> (u32, u64) {
+        let stats = self.track.stats(now);
+        let (width, height) = stats.size.unwrap_or_default();
+        let pixels = u32::from(width) * u32::from(height);
+        (pixels, stats.rates.bits_per_s)
     }
 }
 
@@ -205,8 +217,35 @@ impl Machine {
         )
     }
 
+    /// Each encoding of a published track; none without simulcast.
+    pub fn encoding_stats(&self, first: UpTrackKey, now: Time) -> Vec<EncodingStats> {
+        let entry = self.ups.get(first);
+        let encodings = entry.map(|up| up.encodings.as_slice()).unwrap_or_default();
+        let stats = encodings.iter().filter_map(|encoding| {
+            let up = self.ups.get(encoding.up)?;
+            let stats = up.track.stats(now);
+            let sent = |key: &&DownTrackKey| {
+                let down = self.downs.get(**key);
+                down.is_some_and(|d| d.up == Some(encoding.up))
+            };
+            Some(EncodingStats {
+                rid: String::from_utf8_lossy(&encoding.rid).into_owned(),
+                bits_per_s: stats.rates.bits_per_s,
+                size: stats.size,
+                subscribers: up.fan_out.iter().filter(sent).count() as u32,
+            })
+        });
+        stats.collect()
+    }
+
+    /// Width and height of what a subscriber gets, pixels.
+    pub fn received_size(&self, down: DownTrackKey, now: Time) -> Option<(u16, u16)> {
+        let up = self.downs.get(down)?.up?;
+        self.ups.get(up)?.track.stats(now).size
+    }
+
     /// Encodings that come at the moment, the best first.
-    fn candidates(&self, first: UpTrackKey, now: Time) -> Vec<Candidate> {
+    pub(super) fn candidates(&self, first: UpTrackKey, now: Time) -> Vec<Candidate> {
         let entry = self.ups.get(first);
         let encodings = entry.map(|up| up.encodings.as_slice()).unwrap_or_default();
         let mut out: Vec<Candidate> = encodings
@@ -245,25 +284,40 @@ impl Machine {
     /// The same for those who get encoding `up` now.
     fn choose_among(&mut self, candidates: &[Candidate], up: UpTrackKey, turn: &mut Turn<'_>) {
         let listed = |machine: &Self, at| machine.ups.get(up)?.fan_out.get(at).copied();
-        let comes = candidates.iter().any(|c| c.up == up);
-        // One that has only begun is no reason to leave one that comes.
-        let chosen = candidates
-            .iter()
-            .find(|c| c.settled || !comes || c.up == up);
-        let Some(chosen) = chosen.map(|c| c.up) else {
-            return;
-        };
         let mut at = 0;
         while let Some(key) = listed(self, at) {
             at += 1;
             let Some(down) = self.downs.get(key).filter(|d| d.up == Some(up)) else {
                 continue;
             };
+            let (next, ceiling) = (down.next, down.ceiling);
+            let Some(chosen) = self.pick(candidates, up, ceiling, turn.now) else {
+                return;
+            };
             let wanted = (chosen != up).then_some(chosen);
-            if down.next != wanted {
+            if next != wanted {
                 self.prepare(key, wanted, turn);
             }
         }
+    }
+
+    /// The encoding for a subscriber who gets `up` now: the best up to `ceiling`, else the smallest there is. One that has
+    /// only begun is no reason to leave one that comes.
+    fn pick(
+        &self,
+        candidates: &[Candidate],
+        up: UpTrackKey,
+        ceiling: Option<UpTrackKey>,
+        now: Time,
+    ) -> Option<UpTrackKey> {
+        let comes = candidates.iter().any(|c| c.up == up);
+        let highest = ceiling.and_then(|key| Some((key, self.ups.get(key)?.quality(now))));
+        let allowed = |c: &&Candidate| {
+            highest.is_none_or(|(key, quality)| c.up == key || c.quality < quality)
+        };
+        let mut good = candidates.iter().filter(allowed);
+        let best = good.find(|c| c.settled || !comes || c.up == up);
+        Some(best.or(candidates.last())?.up)
     }
 
     /// `next` is to take over from what a subscriber gets, with its next key frame; `None`: nothing is.

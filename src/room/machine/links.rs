@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::error::DropReason;
 use crate::id::{DownTrackKey, MemberId, RoomCostKey, RoomId, Ssrc, UpTrackKey};
 use crate::limits::{RTX_WAITING_MAX, SSRCS_PER_PEER_MAX};
+use crate::media::adaptation::Adaptation;
 use crate::room::machine::Encoding;
 use crate::time::Time;
 use crate::transport::Transport;
@@ -79,6 +80,12 @@ pub struct Link {
     pub reports_due: Time,
     /// When it is due to be chosen which encodings of its tracks go to whom.
     pub choice_due: Time,
+    /// What its line can carry.
+    pub adaptation: Adaptation,
+    /// When that is looked at.
+    pub adapt_due: Time,
+    /// Tracks it gets in a smaller encoding than there is.
+    pub lowered: u32,
 }
 
 /// Round trip assumed until checks or reports tell it.

@@ -4,6 +4,7 @@
 //! address or ufrag in a map names a live transport; a key in a fan-out names a live down track, which names its up
 //! track; a transport's `ups` and `downs` are live. Nothing here allocates per packet.
 
+mod adapt;
 mod burst;
 mod cost;
 mod encodings;
@@ -93,6 +94,8 @@ pub struct DownEntry {
     pub next: Option<UpTrackKey>,
     /// The published track that is played: its first encoding.
     pub plays: Option<UpTrackKey>,
+    /// The best encoding that the subscriber's line can carry, as far as is known; `None`: any.
+    pub ceiling: Option<UpTrackKey>,
 }
 
 /// What the machine needs beside packets.

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::id::{DownTrackKey, MemberId, RoomId, SlabKey, TransportKey, UpTrackKey};
+use crate::media::adaptation::Adaptation;
 use crate::media::{DownTrack, DownTrackConfig, PublisherClock, UpTrack, UpTrackConfig};
 use crate::room::machine::{DownEntry, Link, Machine, MidRoute, Turn, UpEntry};
 use crate::room::model::{Peer, RecvTrack};
@@ -44,6 +45,9 @@ impl Machine {
             waiting: VecDeque::new(),
             reports_due: now,
             choice_due: now,
+            adaptation: Adaptation::default(),
+            adapt_due: now,
+            lowered: 0,
         };
         let key = self.transports.insert(link).ok()?;
         self.clocks
@@ -244,6 +248,7 @@ impl Machine {
             up: None,
             next: None,
             plays: None,
+            ceiling: None,
         };
         let key = self.downs.insert(entry).ok()?;
         let link = self.transports.get_mut(transport)?;
@@ -292,6 +297,7 @@ impl Machine {
             return;
         };
         down.plays = None;
+        down.ceiling = None;
         for up in [down.up.take(), down.next.take()].into_iter().flatten() {
             if let Some(up) = self.ups.get_mut(up) {
                 up.leave(down_key);

@@ -62,6 +62,7 @@ impl Machine {
             at += 1;
         }
         self.choose_when_due(key, turn);
+        self.adapt_when_due(key, turn);
         self.resend_waiting(key, turn);
         let due = self
             .transports

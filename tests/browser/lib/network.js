@@ -22,9 +22,10 @@ const run = (words) => {
 const ip = (...words) => run(["ip", ...words]);
 
 /**
- * {address, device, command(words), offload(on), pull(), plug(), close()}: `command` makes `words` run at the far end, at
+ * {address, device, command(words), offload(on), narrow(port, kbit), widen(), pull(), plug(), close()}: `command` makes `words` run at the far end, at
  * `address`; `device` is this end. `offload`: whether the far end hands trains of datagrams over whole and leaves checksums
  * out, as to a network card that cuts and sums them itself (a cable without one does so without), or does both first.
+ * `narrow`: what the far end sends to UDP port `port` here goes over a line of so many kbit/s with a long queue, until `widen`.
  */
 export async function startNetwork() {
   const name = `colchis${process.pid}`;
@@ -55,6 +56,14 @@ export async function startNetwork() {
       await run(["ethtool", "-K", near, "gro", "off"]);
       await ip("netns", "exec", name, "ethtool", "-K", far, "tx", state, "tx-udp-segmentation", state);
     },
+    narrow: async (port, kbit) => {
+      const tc = (words) => ip("netns", "exec", name, "tc", ...words.split(" "));
+      await tc(`qdisc add dev ${far} root handle 1: htb default 10`);
+      await tc(`class add dev ${far} parent 1: classid 1:10 htb rate 1gbit quantum 15000`);
+      await tc(`class add dev ${far} parent 1: classid 1:20 htb rate ${kbit}kbit quantum 1500`);
+      await tc(`filter add dev ${far} parent 1: protocol ip u32 match ip dport ${port} 0xffff flowid 1:20`);
+    },
+    widen: () => ip("netns", "exec", name, "tc", "qdisc", "delete", "dev", far, "root"),
     pull: () => ip("link", "set", near, "down"),
     plug: () => ip("link", "set", near, "up"),
     close,
