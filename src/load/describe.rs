@@ -18,8 +18,8 @@ const VP8_RTX_PT: u8 = 97;
 const MID_ID: u8 = 4;
 const TRANSPORT_CC_ID: u8 = 3;
 const RID_ID: u8 = 10;
-/// RTP stream ids of simulcast, the smallest picture first, as Chromium's examples have them.
-const RIDS: [&str; 3] = ["q", "h", "f"];
+/// RTP stream ids of simulcast, the largest picture first: Janus goes by the order.
+const RIDS: [&str; 3] = ["f", "h", "q"];
 
 /// Why a description of the server is of no use.
 #[derive(Debug, thiserror::Error)]
@@ -325,10 +325,12 @@ impl Section {
         let layer = |at: usize, rid: &str| Layer {
             mid: id_of(ExtensionKind::Mid).map(|id| (id, self.mid.clone())),
             rid: id_of(ExtensionKind::Rid).map(|id| (id, rid.to_owned())),
-            halvings: (RIDS.len() - 1 - at) as u8,
+            halvings: at as u8,
         };
         let pairs = self.ssrcs.iter().zip(RIDS).enumerate();
+        // The client makes the smaller ones after the pattern of the largest, and wants that last.
         pairs
+            .rev()
             .filter(|(_, (_, rid))| taken(rid))
             .map(|(at, (ssrc, rid))| of(*ssrc, Some(layer(at, rid))))
             .collect()
