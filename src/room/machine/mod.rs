@@ -83,15 +83,16 @@ impl UpEntry {
 
 /// A subscription.
 #[derive(Debug)]
+#[repr(C)]
 pub struct DownEntry {
-    /// The track.
-    pub track: DownTrack,
     /// Subscriber.
     pub transport: TransportKey,
     /// What is forwarded, if the publisher is there: a published track, or one of its encodings.
     pub up: Option<UpTrackKey>,
     /// The encoding that takes over with its next key frame.
     pub next: Option<UpTrackKey>,
+    /// The track.
+    pub track: DownTrack,
     /// The published track that is played: its first encoding.
     pub plays: Option<UpTrackKey>,
     /// The best encoding that the subscriber's line can carry, as far as is known; `None`: any.
