@@ -5,6 +5,8 @@
 //! Invariants: no two inputs ever get the same output; an input keeps its output as long as its run is remembered;
 //! runs are ordered by first output.
 
+use std::collections::VecDeque;
+
 use crate::limits::MUNGER_RUNS_MAX as RUNS_MAX;
 
 /// Numbers of one input, shifted by a constant, with what else is constant for them.
@@ -26,28 +28,30 @@ impl<T> Run<T> {
 /// The map. `T` is whatever the caller keeps per run (timestamp shift, picture id shift).
 #[derive(Debug, Clone)]
 pub struct Munger<T> {
-    runs: [Run<T>; RUNS_MAX],
-    newest: usize,
-    len: usize,
-    generation: u32,
     next_output: u64,
+    generation: u32,
+    /// Runs there are, the newest included.
+    len: u32,
+    /// The newest run, which nearly every packet is of: kept by itself, in reach of the cache lines that are read anyway.
+    newest: Run<T>,
+    /// The others, oldest first. Never more than it was made for.
+    older: VecDeque<Run<T>>,
 }
 
 impl<T: Copy> Munger<T> {
     /// A map whose first output will be `first_output`. `blank` only fills unused memory.
     pub fn new(first_output: u64, blank: T) -> Self {
-        let run = Run {
-            generation: 0,
-            first_input: 0,
-            first_output: 0,
-            data: blank,
-        };
         Self {
-            runs: [run; RUNS_MAX],
-            newest: 0,
-            len: 0,
-            generation: 0,
             next_output: first_output,
+            generation: 0,
+            len: 0,
+            newest: Run {
+                generation: 0,
+                first_input: 0,
+                first_output: 0,
+                data: blank,
+            },
+            older: VecDeque::with_capacity(RUNS_MAX - 1),
         }
     }
 
@@ -63,10 +67,7 @@ impl<T: Copy> Munger<T> {
 
     /// The data of the newest run, to complete what was not known when it began.
     pub fn current_mut(&mut self) -> Option<&mut T> {
-        if self.len == 0 {
-            return None;
-        }
-        self.runs.get_mut(self.newest).map(|run| &mut run.data)
+        (self.len > 0).then_some(&mut self.newest.data)
     }
 
     /// Begins an unrelated numbering: `input` gets the next output, inputs of before are not mapped any more.
@@ -82,8 +83,10 @@ impl<T: Copy> Munger<T> {
         while let Some(run) = self.run(0)
             && run.first_output >= self.next_output
         {
-            self.newest = (self.newest + RUNS_MAX - 1) % RUNS_MAX;
             self.len -= 1;
+            if let Some(before) = self.older.pop_back() {
+                self.newest = before;
+            }
         }
         self.push(input, self.next_output, data);
     }
@@ -100,9 +103,7 @@ impl<T: Copy> Munger<T> {
             return;
         }
         if input == run.first_input {
-            if let Some(newest) = self.runs.get_mut(self.newest) {
-                newest.first_input = input + 1;
-            }
+            self.newest.first_input = input + 1;
             return;
         }
         self.push(input + 1, output, run.data);
@@ -150,24 +151,29 @@ impl<T: Copy> Munger<T> {
     }
 
     #[inline]
-    fn run(&self, age: usize) -> Option<&Run<T>> {
-        if age >= self.len {
-            return None;
+    fn run(&self, age: u32) -> Option<&Run<T>> {
+        match age {
+            0 if self.len > 0 => Some(&self.newest),
+            1.. if age < self.len => self.older.get((self.len - 1 - age) as usize),
+            _ => None,
         }
-        self.runs.get((self.newest + RUNS_MAX - age) % RUNS_MAX)
     }
 
     fn push(&mut self, first_input: u64, first_output: u64, data: T) {
-        self.newest = (self.newest + 1) % RUNS_MAX;
-        self.len = (self.len + 1).min(RUNS_MAX);
-        if let Some(run) = self.runs.get_mut(self.newest) {
-            *run = Run {
-                generation: self.generation,
-                first_input,
-                first_output,
-                data,
-            };
+        if self.len > 0 {
+            if self.older.len() == RUNS_MAX - 1 {
+                self.older.pop_front();
+                self.len -= 1;
+            }
+            self.older.push_back(self.newest);
         }
+        self.len += 1;
+        self.newest = Run {
+            generation: self.generation,
+            first_input,
+            first_output,
+            data,
+        };
     }
 }
 

@@ -16,8 +16,14 @@ const REPEAT_MIN: Duration = Duration::from_millis(10);
 pub struct ResendBudget {
     /// Bytes that may be resent, × 100 so that a percentage is exact.
     credit_percent: u64,
-    /// Lately resent sequence numbers and when, placed by the low bits of the number.
-    recent: [(u16, Time); RECENT_RESENDS],
+    /// Apart: every packet of media touches the credit, and nothing of this.
+    recent: Box<Recent>,
+}
+
+/// Lately resent sequence numbers and when, placed by the low bits of the number.
+#[derive(Debug, Clone)]
+struct Recent {
+    sent: [(u16, Time); RECENT_RESENDS],
     used: [bool; RECENT_RESENDS],
 }
 
@@ -25,8 +31,10 @@ impl Default for ResendBudget {
     fn default() -> Self {
         Self {
             credit_percent: RTX_BURST_BYTES * 100,
-            recent: [(0, Time::ZERO); RECENT_RESENDS],
-            used: [false; RECENT_RESENDS],
+            recent: Box::new(Recent {
+                sent: [(0, Time::ZERO); RECENT_RESENDS],
+                used: [false; RECENT_RESENDS],
+            }),
         }
     }
 }
@@ -42,8 +50,8 @@ impl ResendBudget {
     /// Whether `sequence` was resent less than a round trip ago.
     pub fn is_repeated(&self, now: Time, sequence: u16, rtt: Duration) -> bool {
         let at = usize::from(sequence) % RECENT_RESENDS;
-        let used = self.used.get(at).copied().unwrap_or(false);
-        used && self.recent.get(at).is_some_and(|(known, sent)| {
+        let used = self.recent.used.get(at).copied().unwrap_or(false);
+        used && self.recent.sent.get(at).is_some_and(|(known, sent)| {
             *known == sequence && now.since(*sent) < rtt.max(REPEAT_MIN)
         })
     }
@@ -56,7 +64,8 @@ impl ResendBudget {
         };
         self.credit_percent = rest;
         let at = usize::from(sequence) % RECENT_RESENDS;
-        if let (Some(slot), Some(used)) = (self.recent.get_mut(at), self.used.get_mut(at)) {
+        let Recent { sent, used } = self.recent.as_mut();
+        if let (Some(slot), Some(used)) = (sent.get_mut(at), used.get_mut(at)) {
             *slot = (sequence, now);
             *used = true;
         }

@@ -103,13 +103,15 @@ struct Validated {
 
 /// ICE-lite agent of one peer.
 #[derive(Debug)]
+#[repr(C)]
 pub struct IceAgent {
+    /// First in memory: every packet to the peer reads it (decision 13).
+    selected: Option<SocketAddr>,
     local: IceCredentials,
     /// Before an ICE restart; good until the first check with the new ones.
     previous: Option<IceCredentials>,
     remote: Option<IceCredentials>,
     addresses: [Option<Validated>; ICE_REMOTE_ADDRESSES_MAX],
-    selected: Option<SocketAddr>,
     /// When consent was lost, while it is.
     lost: Option<Time>,
 }

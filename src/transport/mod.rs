@@ -77,13 +77,16 @@ struct Srtp {
     outbound: Outbound,
 }
 
-/// ICE, DTLS, SRTP and TWCC of one peer.
+/// ICE, DTLS, SRTP and TWCC of one peer. In this order in memory: what every packet to the peer reads comes first, side by
+/// side (decision 13).
+#[repr(C)]
 pub struct Transport {
+    srtp: Option<Box<Srtp>>,
+    twcc_sender: TwccSender,
+    ended: bool,
     ice: IceAgent,
     dtls: DtlsSession,
-    srtp: Option<Box<Srtp>>,
     twcc_receiver: TwccReceiver,
-    twcc_sender: TwccSender,
     /// SSRC of the RTCP we send on our own account.
     rtcp_ssrc: u32,
     round_trip: Option<Duration>,
@@ -92,7 +95,6 @@ pub struct Transport {
     /// When it must have, being back.
     proof_due: Option<Time>,
     events: VecDeque<TransportEvent>,
-    ended: bool,
 }
 
 impl Transport {

@@ -28,9 +28,15 @@ pub struct MidRoute {
     pub up: UpTrackKey,
 }
 
-/// One peer's transport and its routes.
+/// One peer's transport and its routes. In this order in memory: what every packet to the peer reads comes first, side by
+/// side (decision 13).
 #[derive(Debug)]
+#[repr(C)]
 pub struct Link {
+    /// The account of its room; `None`: its work is not counted.
+    pub cost: Option<RoomCostKey>,
+    /// The peer reads transport-wide sequence numbers.
+    pub counts_transport_sequence: bool,
     /// ICE, DTLS, SRTP.
     pub transport: Transport,
     /// Room of the peer.
@@ -47,10 +53,6 @@ pub struct Link {
     pub ups: Vec<UpTrackKey>,
     /// Tracks it subscribes to, with the SSRCs of media and retransmissions, ascending by SSRC.
     pub downs: Vec<(Ssrc, DownTrackKey)>,
-    /// The account of its room; `None`: its work is not counted.
-    pub cost: Option<RoomCostKey>,
-    /// The peer reads transport-wide sequence numbers.
-    pub counts_transport_sequence: bool,
     /// Its ICE has begun anew at least once.
     pub restarted: bool,
     /// When reports are due.

@@ -65,11 +65,12 @@ impl UpEntry {
 
 /// A subscription.
 #[derive(Debug)]
+#[repr(C)]
 pub struct DownEntry {
-    /// The track.
-    pub track: DownTrack,
     /// Subscriber.
     pub transport: TransportKey,
+    /// The track.
+    pub track: DownTrack,
     /// What is forwarded, if the publisher is there.
     pub up: Option<UpTrackKey>,
 }
