@@ -197,19 +197,21 @@ impl TwccSender {
         let Some(base) = extend(last, feedback.base_sequence) else {
             return report;
         };
-        let mut arrival_us = self.reference.extend(feedback.reference_time) * REFERENCE_US;
+        let reference = self.reference.extend(feedback.reference_time);
+        let mut arrival_us = reference.saturating_mul(REFERENCE_US);
         for (status, sequence) in feedback.statuses().zip(base..) {
             if sequence >= self.next {
                 break;
             }
-            arrival_us += i64::from(status.delta_ticks.unwrap_or(0)) * DELTA_US;
+            let delta = i64::from(status.delta_ticks.unwrap_or(0)) * DELTA_US;
+            arrival_us = arrival_us.saturating_add(delta);
             if sequence < oldest {
                 continue;
             }
             let at = (sequence % TWCC_SENT_MAX as u64) as usize;
             if let Some(sent) = self.sent.get(at).filter(|_| status.delta_ticks.is_some()) {
                 report.round_trip = Some(now.since(*sent));
-                let delay = arrival_us - sent.as_micros() as i64;
+                let delay = arrival_us.saturating_sub(sent.as_micros() as i64);
                 let least = report.delay_us.map_or(delay, |least| least.min(delay));
                 report.delay_us = Some(least);
             }
@@ -256,6 +258,46 @@ mod tests {
 
     fn ms(ms: u64) -> Time {
         Time::from_millis(ms)
+    }
+
+    #[test]
+    fn delays_are_differences_of_two_clocks_and_survive_a_wrap_of_the_peers() {
+        let mut sender = TwccSender::default();
+        // The peer's clock is about to wrap its 24 bits of 64 ms.
+        let zero_us = ((1_i64 << 23) - 2) * 64_000;
+        let mut delays = Vec::new();
+        for (n, delay_us) in [20_000, 20_000, 70_000, 20_000].into_iter().enumerate() {
+            let sent = ms(1_000 + 200 * n as u64);
+            let sequence = sender.next_sequence(sent);
+            let arrived = zero_us + sent.as_micros() as i64 - 1_000_000 + delay_us;
+            let mut out = [0; 100];
+            let arrival = Arrival {
+                sequence: u64::from(sequence),
+                at: Time::from_micros(arrived as u64),
+            };
+            let base = u64::from(sequence);
+            let len = write_transport_feedback(&mut out, (1, 2), n as u8, base, &[arrival]);
+            let len = len.unwrap().len;
+            let report = parse(&out[..len], |f| sender.handle_feedback(sent, f));
+            delays.push(report.delay_us.unwrap());
+        }
+        let above: Vec<i64> = delays.iter().map(|d| (d - delays[0]) / 1000).collect();
+        assert_eq!(above, [0, 0, 50, 0], "{delays:?}");
+    }
+
+    #[test]
+    fn a_reference_time_that_jumps_for_ever_overflows_nothing() {
+        let mut reference = Reference {
+            last: Some(i64::MAX - 1),
+        };
+        let mut told = 0_i32;
+        for _ in 0..100 {
+            // Each time as far ahead as can be told.
+            told = (told + 0x7f_ffff) & 0xff_ffff;
+            assert!(reference.extend(told) > i64::MAX - (1 << 24));
+        }
+        reference.last = Some(i64::MIN);
+        assert!(reference.extend(told) < i64::MIN + (1 << 24));
     }
 
     /// Every due packet, told as (sequence, received).

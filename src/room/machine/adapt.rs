@@ -43,19 +43,25 @@ impl Machine {
         link.adapt_due = turn.now + ADAPT_INTERVAL;
         let congested = link.transport.congestion().is_congested(turn.now);
         let lowered = link.lowered > 0;
-        let done = match link.adaptation.poll(turn.now, congested) {
-            Some(Step::Lower) if self.lower(key, turn.now) => {
-                turn.counters.encodings_lowered += 1;
-                Step::Lower
-            }
-            Some(Step::Raise) if lowered && self.raise(key, turn.now) => {
-                turn.counters.encodings_raised += 1;
-                Step::Raise
-            }
-            _ => return,
+        let step = match link.adaptation.poll(turn.now, congested) {
+            Some(Step::Raise) if !lowered => return,
+            Some(step) => step,
+            None => return,
         };
+        let (took, count) = match step {
+            Step::Lower => (
+                self.lower(key, turn.now),
+                &mut turn.counters.encodings_lowered,
+            ),
+            Step::Raise => (
+                self.raise(key, turn.now),
+                &mut turn.counters.encodings_raised,
+            ),
+        };
+        *count += u64::from(took);
+        // Done also where there was nothing to do: it is looked for again no sooner.
         if let Some(link) = self.transports.get_mut(key) {
-            link.adaptation.done(turn.now, done);
+            link.adaptation.done(turn.now, step);
         }
     }
 
@@ -112,6 +118,7 @@ impl Machine {
         let choices = self.choices(key, now);
         let lowered = choices.iter().filter(|c| c.ceiling.is_some());
         let Some(choice) = lowered.min_by_key(|c| c.quality()) else {
+            self.count_lowered(key);
             return false;
         };
         // The best of all needs no ceiling.
@@ -125,6 +132,11 @@ impl Machine {
         if let Some(down) = self.downs.get_mut(down) {
             down.ceiling = ceiling;
         }
+        self.count_lowered(key);
+    }
+
+    /// Tracks with a ceiling: some lose theirs by other ways, when their publisher goes.
+    fn count_lowered(&mut self, key: TransportKey) {
         let Some(link) = self.transports.get_mut(key) else {
             return;
         };

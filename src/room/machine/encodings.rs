@@ -18,9 +18,10 @@ use crate::room::machine::{DownEntry, Machine, Turn, UpEntry};
 use crate::room::slab::Slab;
 use crate::time::Time;
 
-/// An encoding without a packet for this long has been given up by its publisher, who lacks the bandwidth or the
-/// processor for it: its subscribers go on with another one.
+/// An encoding without a packet for this long, and for the time of so many frames, has been given up by its publisher, who
+/// lacks the bandwidth or the processor for it: its subscribers go on with another one.
 const SILENCE: Duration = Duration::from_millis(500);
+const SILENT_FRAMES: u32 = 3;
 /// Time between two choices.
 pub(super) const CHOICE_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -66,8 +67,16 @@ impl DownEntry {
 
 impl UpEntry {
     fn candidate(&self, up: UpTrackKey, now: Time) -> Option<Candidate> {
-        let alive = self.track.heard().is_some_and(|at| now.since(at) < SILENCE);
         let rates = self.track.stats(now).rates;
+        let frames = Duration::from_secs(1) * SILENT_FRAMES / rates.frames_per_s.max(1);
+        let patience = match rates.frames_per_s {
+            0 => SILENCE,
+            _ => SILENCE.max(frames),
+        };
+        let alive = self
+            .track
+            .heard()
+            .is_some_and(|at| now.since(at) < patience);
         alive.then_some(Candidate {
             up,
             quality: self.quality(now),
@@ -121,13 +130,14 @@ impl Machine {
             .get_mut(first)
             .map(|up| std::mem::take(&mut up.encodings));
         let mut before = before.unwrap_or_default();
+        let named = |e: &Encoding| e.up == first && rids.iter().any(|r| *e.rid == *r.as_bytes());
+        let first_is_named = before.iter().any(named);
         let mut encodings = Vec::new();
         for rid in rids.iter().take(ENCODINGS_MAX) {
             let known = before.iter().position(|e| *e.rid == *rid.as_bytes());
             let up = match known {
                 Some(at) => Some(before.remove(at).up),
-                // The first one keeps its place whatever it is called now.
-                None if encodings.is_empty() => Some(first),
+                None if encodings.is_empty() && !first_is_named => Some(first),
                 None => self.add_up(transport, config.clone()),
             };
             let taken = |e: &Encoding| Some(e.up) == up;
@@ -135,6 +145,12 @@ impl Machine {
                 let rid = rid.as_bytes().into();
                 encodings.push(Encoding { rid, up });
             }
+        }
+        // The first one stands for the track: it stays, silent, where the client has another name for all it sends.
+        if !encodings.is_empty() && encodings.iter().all(|e| e.up != first) {
+            let rid = before.iter().find(|e| e.up == first).map(|e| e.rid.clone());
+            let rid = rid.unwrap_or_default();
+            encodings.push(Encoding { rid, up: first });
         }
         if let Some(link) = self.transports.get_mut(transport)
             && let Some(route) = link.mids.iter_mut().find(|m| m.up == first)

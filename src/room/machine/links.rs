@@ -167,11 +167,9 @@ impl Link {
         self.waiting.retain(|(key, _)| *key != down);
     }
 
-    /// Keeps a retransmission for later. `false`: too many wait.
+    /// Keeps a retransmission for later. `false`: too many wait. One that waits twice is sent once: the second time it counts
+    /// as repeated.
     pub fn wait(&mut self, down: DownTrackKey, sequence: u16) -> bool {
-        if self.waiting.contains(&(down, sequence)) {
-            return true;
-        }
         if self.waiting.len() >= RTX_WAITING_MAX {
             return false;
         }

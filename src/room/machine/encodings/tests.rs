@@ -320,6 +320,64 @@ fn subscribers_of_an_encoding_that_is_negotiated_away_keep_the_track() {
 }
 
 #[test]
+fn the_first_encoding_stands_for_the_track_whatever_the_client_calls_it() {
+    let mut stage = Stage::new();
+    let first = stage.first;
+    for (names, kept) in [
+        (&["h", "f"][..], &["h", "f"][..]),
+        (&["f"], &["f"]),
+        (&["x", "q"], &["x", "q"]),
+        (&["q", "x", "q"], &["q", "x"]),
+    ] {
+        stage.machine.set_encodings(first, &rids(names), &config());
+        let all = &stage.machine.ups.get(first).unwrap().encodings;
+        assert!(all.iter().any(|e| e.up == first), "{names:?}: {all:?}");
+        for name in kept {
+            assert!(
+                all.iter().any(|e| *e.rid == *name.as_bytes()),
+                "{names:?}: {all:?}"
+            );
+        }
+        assert_eq!(stage.machine.sizes().1 as usize, all.len(), "{names:?}");
+        let link = stage.machine.transports.get(stage.publisher).unwrap();
+        assert_eq!(&link.mids[0].encodings, all);
+        assert_eq!(link.ups.len(), all.len());
+        stage.check();
+    }
+    stage.machine.remove_up(first);
+    assert_eq!(stage.machine.sizes().1, 0);
+}
+
+#[test]
+fn few_frames_a_second_are_no_silence() {
+    let mut stage = Stage::new();
+    for rid in RIDS {
+        stage.frame(rid, true);
+    }
+    stage.pass(&RIDS, 2500);
+    assert_eq!(stage.gets(), (Some("f"), None));
+    // A still picture: a frame of each every 700 ms.
+    for _ in 0..8 {
+        stage.pass(&[], 650);
+        for rid in RIDS {
+            stage.frame(rid, false);
+        }
+        stage.pass(&[], 50);
+    }
+    assert_eq!(stage.gets(), (Some("f"), None));
+    let before = stage.machine.ups.get(stage.up("f")).unwrap().track.source();
+    assert!(
+        stage
+            .machine
+            .downs
+            .get(stage.down)
+            .unwrap()
+            .track
+            .flows(before)
+    );
+}
+
+#[test]
 fn counts_are_of_all_encodings_and_the_picture_is_the_best_ones() {
     let mut stage = Stage::new();
     for rid in RIDS {
