@@ -95,6 +95,8 @@ pub const DTLS_HANDSHAKES_PER_S: u32 = 200;
 
 /// Encodings of one published track (simulcast; browsers send three at most). More: those after are not taken.
 pub const ENCODINGS_MAX: usize = 4;
+/// Requests for retransmission of one RTCP compound that are looked at. More: ignored.
+pub const NACKS_PER_COMPOUND_MAX: usize = 4;
 /// SSRCs of one peer with state. More: `too_many_ssrcs`.
 pub const SSRCS_PER_PEER_MAX: usize = 32;
 /// SSRCs we send to one peer with a roll-over counter (media and RTX of each DownTrack). More: `too_many_ssrcs`.
@@ -151,7 +153,7 @@ pub const TWCC_ARRIVALS_MAX: usize = 512;
 /// TWCC feedback is sent this long after the first arrival it tells, ms.
 pub const TWCC_INTERVAL_MS: u64 = 100;
 /// Sent packets whose send time is remembered for feedback. Older: no loss or round trip of them.
-pub const TWCC_SENT_MAX: usize = 1024;
+pub const TWCC_SENT_MAX: usize = 4096;
 /// Events a transport keeps for its owner. More: older address changes are forgotten.
 pub const TRANSPORT_EVENTS_MAX: usize = 8;
 /// Consent: sending stops this long after the last valid check (RFC 7675 section 5.1), ms.

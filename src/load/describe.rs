@@ -314,16 +314,19 @@ impl Section {
             transport_cc_id: id_of(ExtensionKind::TransportCc),
             layer,
         };
+        let mid = id_of(ExtensionKind::Mid).map(|id| (id, self.mid.clone()));
         if !simulcast {
-            return self
-                .ssrcs
-                .first()
-                .map(|ssrc| of(*ssrc, None))
-                .into_iter()
-                .collect();
+            // A server that takes one encoding only: no SSRC was signalled for several, so packets say whose they are.
+            let alone = (self.ssrcs.len() > 1).then(|| Layer {
+                mid: mid.clone(),
+                rid: None,
+                halvings: 0,
+            });
+            let first = self.ssrcs.first();
+            return first.map(|ssrc| of(*ssrc, alone)).into_iter().collect();
         }
         let layer = |at: usize, rid: &str| Layer {
-            mid: id_of(ExtensionKind::Mid).map(|id| (id, self.mid.clone())),
+            mid: mid.clone(),
             rid: id_of(ExtensionKind::Rid).map(|id| (id, rid.to_owned())),
             halvings: at as u8,
         };

@@ -15,8 +15,8 @@ const SETTLING: Duration = Duration::from_millis(1500);
 const PATIENCE_MIN: Duration = Duration::from_secs(5);
 /// and for this long after many tries that failed.
 const PATIENCE_MAX: Duration = Duration::from_secs(40);
-/// More that has not filled the line by now has not been too much,
-const TRIAL: Duration = Duration::from_secs(6);
+/// More that has not filled the line by now has not been too much.
+const TRIAL: Duration = Duration::from_secs(30);
 
 /// What to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,8 +48,13 @@ impl Default for Adaptation {
 }
 
 impl Adaptation {
-    /// What is due, the line being `congested` or not. The caller says with [`done`](Self::done) what it could do.
-    pub fn poll(&mut self, now: Time, congested: bool) -> Option<Step> {
+    /// What is due, the line being `congested` or not, or nothing being known of it. The caller says with
+    /// [`done`](Self::done) that it has done what it could.
+    pub fn poll(&mut self, now: Time, congested: Option<bool>) -> Option<Step> {
+        let Some(congested) = congested else {
+            self.clear_since = None;
+            return None;
+        };
         if congested {
             self.clear_since = None;
             if self.tried.take().is_some_and(|at| now.since(at) < TRIAL) {
@@ -91,7 +96,7 @@ mod tests {
             over_since = over.then(|| over_since.unwrap_or(ms));
             // It takes a while to be seen.
             let congested = over_since.is_some_and(|since| ms - since >= 600);
-            let Some(step) = adaptation.poll(now, congested) else {
+            let Some(step) = adaptation.poll(now, Some(congested)) else {
                 continue;
             };
             let next = match step {
@@ -114,7 +119,7 @@ mod tests {
 
     #[test]
     fn a_line_that_becomes_narrow_gets_less_within_seconds_and_more_when_it_is_wide_again() {
-        let steps = play(|s| if (10..30).contains(&s) { 2 } else { 100 }, 60);
+        let steps = play(|s| if (10..30).contains(&s) { 2 } else { 100 }, 80);
         let lowered: Vec<u64> = steps
             .iter()
             .filter(|(_, step)| *step == Step::Lower)
@@ -123,7 +128,7 @@ mod tests {
         assert_eq!(lowered[..2], [10_600, 12_200]);
         let (last, step) = steps[steps.len() - 1];
         assert_eq!(step, Step::Raise);
-        assert!(last < 60_000, "{steps:?}");
+        assert!(last < 75_000, "{steps:?}");
         let raised = steps.len() - lowered.len();
         assert_eq!(raised, lowered.len(), "all of it is undone: {steps:?}");
     }
@@ -143,10 +148,23 @@ mod tests {
     }
 
     #[test]
+    fn a_line_of_which_nothing_is_heard_is_not_tried() {
+        let mut adaptation = Adaptation::default();
+        let at = |s: u64| Time::from_millis(1000 * s);
+        assert_eq!(adaptation.poll(at(1), Some(true)), Some(Step::Lower));
+        adaptation.done(at(1), Step::Lower);
+        for second in 2..60 {
+            assert_eq!(adaptation.poll(at(second), None), None);
+        }
+        assert_eq!(adaptation.poll(at(60), Some(false)), None, "free since now");
+        assert_eq!(adaptation.poll(at(65), Some(false)), Some(Step::Raise));
+    }
+
+    #[test]
     fn a_subscriber_without_anything_smaller_is_asked_again_and_nothing_grows() {
         let mut adaptation = Adaptation::default();
         for tick in 0..1_000_u64 {
-            let step = adaptation.poll(Time::from_millis(tick * 200), true);
+            let step = adaptation.poll(Time::from_millis(tick * 200), Some(true));
             assert_eq!(step, Some(Step::Lower));
         }
     }

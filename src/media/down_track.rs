@@ -255,6 +255,11 @@ impl DownTrack {
         }
     }
 
+    /// Whether the subscriber has negotiated this codec.
+    pub fn understands(&self, codec: CodecFormat) -> bool {
+        self.codecs.find(codec).is_some()
+    }
+
     /// Whether packets of `source` are what is sent.
     #[inline]
     pub fn flows(&self, source: SourceId) -> bool {

@@ -26,6 +26,8 @@ use crate::wire::rtcp::{ReportBlock, SenderInfo};
 use crate::wire::rtp::{ExtensionKind, Extensions, RtpHeader, split_rtx};
 use crate::wire::sdp::CodecFormat;
 
+/// Without packets for this long, a stream has paused.
+const PAUSE: Duration = Duration::from_secs(2);
 /// First number given to a packet of a track.
 const FIRST_SEQUENCE: u64 = 1 << 16;
 
@@ -121,6 +123,7 @@ pub struct UpTrack {
     size: Option<(u16, u16)>,
     audio_level: Option<u8>,
     heard: Option<Time>,
+    came_since: Time,
 }
 
 impl UpTrackStats {
@@ -175,6 +178,7 @@ impl UpTrack {
             size: None,
             audio_level: None,
             heard: None,
+            came_since: Time::ZERO,
         };
         track.set_codecs(&config.codecs, config.nack);
         track
@@ -213,6 +217,11 @@ impl UpTrack {
     /// SSRC of the media stream, once a packet of it has come.
     pub fn ssrc(&self) -> Option<u32> {
         self.ssrc
+    }
+
+    /// How long packets have come without a pause; `None`: none has come.
+    pub fn came_for(&self, now: Time) -> Option<Duration> {
+        self.heard.map(|_| now.since(self.came_since))
     }
 
     /// When its newest packet came.
@@ -319,6 +328,10 @@ impl UpTrack {
             self.size = codec::key_frame_size(kind, payload, dependency).or(self.size);
         }
         self.codec = Some(fields.codec);
+        let paused = |heard: Time| fields.arrival.since(heard) >= PAUSE;
+        if self.heard.is_none_or(paused) {
+            self.came_since = fields.arrival;
+        }
         self.heard = Some(fields.arrival);
         self.audio_level = fields.audio_level.map(|v| v & 0x7f).or(self.audio_level);
         let ends_frame = u64::from(self.video && fields.marker);

@@ -4,7 +4,7 @@
 //! seen lately), or many are lost. No bandwidth is computed: what is sent comes in a few encodings far apart, so all there
 //! is to know is whether the next one down is due. The delay of a feedback is the *least* of its packets', so that the burst
 //! of a key frame, or a receiver whose processor is busy, is no queue. Clocks need not agree: only differences count.
-//! Invariant: without feedback nothing is ever congested. RFC 8836; draft-ietf-rmcat-gcc-02 section 4 has the same signs.
+//! Invariant: without feedback nothing is known, neither that a line is full nor that it is free. RFC 8836; draft-ietf-rmcat-gcc-02 section 4 has the same signs.
 
 use std::time::Duration;
 
@@ -47,6 +47,11 @@ pub struct Congestion {
 impl Congestion {
     /// The peer's feedback, as [`super::twcc::TwccSender`] has read it.
     pub fn handle_report(&mut self, now: Time, report: &TwccReport) {
+        if self.is_stale(now) {
+            // What was counted before the pause says nothing of now.
+            (self.received, self.lost, self.loss_since) = (0, 0, now);
+            (self.base_since, self.over, self.loss_permille) = (now, None, 0);
+        }
         self.heard = Some(now);
         self.count_losses(now, report);
         let Some(delay) = report.delay_us else {
@@ -79,25 +84,35 @@ impl Congestion {
         (self.received, self.lost, self.loss_since) = (0, 0, now);
     }
 
-    /// Whether the line is too full for what is sent over it.
-    pub fn is_congested(&self, now: Time) -> bool {
-        if self.heard.is_none_or(|at| now.since(at) > STALE) {
-            return false;
+    fn is_stale(&self, now: Time) -> bool {
+        self.heard.is_none_or(|at| now.since(at) > STALE)
+    }
+
+    /// Whether the line is too full for what is sent over it; `None` while nothing is heard of it.
+    pub fn is_congested(&self, now: Time) -> Option<bool> {
+        if self.is_stale(now) {
+            return None;
         }
         let standing = self.over.is_some_and(|(since, longest)| {
             now.since(since) >= QUEUE_PATIENCE && self.queue * 100 >= longest * DRAINING_PERCENT
         });
-        standing || self.loss_permille >= LOSS_MAX_PERMILLE
+        Some(standing || self.loss_permille >= LOSS_MAX_PERMILLE)
     }
 
-    /// How long packets stand in queues on the way.
-    pub fn queue(&self) -> Duration {
-        self.queue
+    /// How long packets stand in queues on the way; zero while nothing is heard.
+    pub fn queue(&self, now: Time) -> Duration {
+        match self.is_stale(now) {
+            true => Duration::ZERO,
+            false => self.queue,
+        }
     }
 
-    /// Packets lost of 1000 in the last second.
-    pub fn loss_permille(&self) -> u32 {
-        self.loss_permille
+    /// Packets lost of 1000 in the last second; 0 while nothing is heard.
+    pub fn loss_permille(&self, now: Time) -> u32 {
+        match self.is_stale(now) {
+            true => 0,
+            false => self.loss_permille,
+        }
     }
 }
 
@@ -133,7 +148,7 @@ mod tests {
                     delay_us: Some(delay_ms(at) * 1000 - 3_600_000_000),
                 };
                 self.congestion.handle_report(self.now, &report);
-                ever |= self.congestion.is_congested(self.now);
+                ever |= self.congestion.is_congested(self.now) == Some(true);
             }
             ever
         }
@@ -150,8 +165,8 @@ mod tests {
         assert!(!line.pass(2_000, 0, |_| 30));
         // Twice what the line carries: each second, a second more.
         assert!(line.pass(2_000, 0, |at| 30 + at as i64));
-        assert!(line.congestion.queue() > Duration::from_secs(1));
-        assert!(line.congestion.is_congested(line.now));
+        assert!(line.congestion.queue(line.now) > Duration::from_secs(1));
+        assert_eq!(line.congestion.is_congested(line.now), Some(true));
         // Less is sent: what stands in the queue is no reason to send less still.
         line.pass(500, 0, |at| 2000 - 2 * at as i64);
         assert!(!line.pass(1_000, 0, |at| 1000 - at as i64));
@@ -162,7 +177,7 @@ mod tests {
         let mut line = Line::new();
         assert!(!line.pass(3_000, 0, |_| 20));
         assert!(line.pass(3_000, 2, |_| 20));
-        assert_eq!(line.congestion.loss_permille(), 200);
+        assert_eq!(line.congestion.loss_permille(line.now), 200);
         line.pass(1_200, 0, |_| 20);
         assert!(!line.pass(3_000, 0, |_| 20));
     }
@@ -177,16 +192,16 @@ mod tests {
     }
 
     #[test]
-    fn whoever_says_nothing_is_not_congested() {
+    fn of_whoever_says_nothing_nothing_is_known() {
         let mut line = Line::new();
-        assert!(!line.congestion.is_congested(line.now));
+        assert_eq!(line.congestion.is_congested(line.now), None);
         line.pass(2_000, 0, |_| 20);
         assert!(line.pass(2_000, 5, |_| 400));
-        assert!(
-            !line
-                .congestion
-                .is_congested(line.now + Duration::from_secs(3))
-        );
+        line.now = line.now + Duration::from_secs(3);
+        assert_eq!(line.congestion.is_congested(line.now), None);
+        assert_eq!(line.congestion.loss_permille(line.now), 0);
+        // What was lost in the first moment after is no second's loss.
+        assert!(!line.pass(50, 9, |_| 20));
     }
 
     #[test]
@@ -201,7 +216,7 @@ mod tests {
             };
             line.now = line.now + Duration::from_secs(2);
             line.congestion.handle_report(line.now, &report);
-            line.congestion.is_congested(line.now);
+            let _ = line.congestion.is_congested(line.now);
         }
     }
 }

@@ -310,9 +310,16 @@ impl Transport {
         self.twcc_receiver.record(now, sequence, ssrc);
     }
 
-    /// The transport-wide sequence number of a packet about to be sent.
-    pub fn next_transport_sequence(&mut self, now: Time) -> u16 {
-        self.twcc_sender.next_sequence(now)
+    /// The transport-wide sequence number of the next packet; see [`count_sent`](Self::count_sent).
+    #[inline]
+    pub fn next_transport_sequence(&self) -> u16 {
+        self.twcc_sender.next_sequence()
+    }
+
+    /// The packet with that number is sealed and leaves.
+    #[inline]
+    pub fn count_sent(&mut self, now: Time) {
+        self.twcc_sender.sent(now);
     }
 
     /// Takes in the peer's feedback on what we sent.

@@ -165,26 +165,32 @@ impl Reference {
 pub struct TwccSender {
     /// Extended number of the next packet.
     next: u64,
-    /// Send times of the last [`TWCC_SENT_MAX`] packets, by number modulo that.
-    sent: Vec<Time>,
+    /// Send times of the last [`TWCC_SENT_MAX`] packets, by number modulo that: µs, of which 32 bits tell the last hour apart.
+    sent: Vec<u32>,
     /// Numbers below this one were told about already.
     told: u64,
     reference: Reference,
 }
 
 impl TwccSender {
-    /// The transport-wide sequence number for a packet sent at `now`.
-    pub fn next_sequence(&mut self, now: Time) -> u16 {
+    /// The transport-wide sequence number of the next packet. It is used up by [`sent`](Self::sent) only: a number that
+    /// names no packet would be told as lost.
+    #[inline]
+    pub fn next_sequence(&self) -> u16 {
+        self.next as u16
+    }
+
+    /// The packet with [`next_sequence`](Self::next_sequence) is sent at `now`.
+    #[inline]
+    pub fn sent(&mut self, now: Time) {
         if self.sent.is_empty() {
-            self.sent.resize(TWCC_SENT_MAX, Time::ZERO);
+            self.sent.resize(TWCC_SENT_MAX, 0);
         }
         let at = (self.next % TWCC_SENT_MAX as u64) as usize;
         if let Some(slot) = self.sent.get_mut(at) {
-            *slot = now;
+            *slot = now.as_micros() as u32;
         }
-        let sequence = self.next as u16;
         self.next += 1;
-        sequence
     }
 
     /// Takes in feedback. Statuses of packets never sent, or sent too long ago, do not count.
@@ -210,8 +216,10 @@ impl TwccSender {
             }
             let at = (sequence % TWCC_SENT_MAX as u64) as usize;
             if let Some(sent) = self.sent.get(at).filter(|_| status.delta_ticks.is_some()) {
-                report.round_trip = Some(now.since(*sent));
-                let delay = arrival_us.saturating_sub(sent.as_micros() as i64);
+                let ago = (now.as_micros() as u32).wrapping_sub(*sent);
+                report.round_trip = Some(Duration::from_micros(u64::from(ago)));
+                let sent_us = now.as_micros().saturating_sub(u64::from(ago));
+                let delay = arrival_us.saturating_sub(sent_us as i64);
                 let least = report.delay_us.map_or(delay, |least| least.min(delay));
                 report.delay_us = Some(least);
             }
@@ -268,7 +276,8 @@ mod tests {
         let mut delays = Vec::new();
         for (n, delay_us) in [20_000, 20_000, 70_000, 20_000].into_iter().enumerate() {
             let sent = ms(1_000 + 200 * n as u64);
-            let sequence = sender.next_sequence(sent);
+            let sequence = sender.next_sequence();
+            sender.sent(sent);
             let arrived = zero_us + sent.as_micros() as i64 - 1_000_000 + delay_us;
             let mut out = [0; 100];
             let arrival = Arrival {
@@ -283,6 +292,14 @@ mod tests {
         }
         let above: Vec<i64> = delays.iter().map(|d| (d - delays[0]) / 1000).collect();
         assert_eq!(above, [0, 0, 50, 0], "{delays:?}");
+    }
+
+    #[test]
+    fn a_number_is_used_up_by_a_packet_that_leaves_only() {
+        let mut sender = TwccSender::default();
+        assert_eq!((sender.next_sequence(), sender.next_sequence()), (0, 0));
+        sender.sent(ms(1));
+        assert_eq!(sender.next_sequence(), 1);
     }
 
     #[test]
@@ -387,7 +404,8 @@ mod tests {
         let mut sender = TwccSender::default();
         let mut receiver = TwccReceiver::default();
         for n in 0..100u64 {
-            let sequence = sender.next_sequence(ms(1000 + n));
+            let sequence = sender.next_sequence();
+            sender.sent(ms(1000 + n));
             assert_eq!(sequence, n as u16);
             if n % 10 != 3 {
                 receiver.record(ms(1030 + n), sequence, 9);

@@ -70,9 +70,9 @@ impl Machine {
         let link = self.transports.get(key)?;
         let congestion = link.transport.congestion();
         Some(LineStats {
-            queue_ms: congestion.queue().as_secs_f64() * 1000.0,
-            loss: f64::from(congestion.loss_permille()) / 1000.0,
-            congested: congestion.is_congested(now),
+            queue_ms: congestion.queue(now).as_secs_f64() * 1000.0,
+            loss: f64::from(congestion.loss_permille(now)) / 1000.0,
+            congested: congestion.is_congested(now) == Some(true),
             lowered: link.lowered,
         })
     }

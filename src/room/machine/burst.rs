@@ -205,8 +205,14 @@ impl Burst {
         self.left.takes_over |= left.takes_over;
     }
 
-    /// The current run is through; what is to be done. After the last run the burst is empty.
-    pub(super) fn finish_run(&mut self) -> Left {
+    /// What those who have had the current run leave to be done.
+    pub(super) fn left(&self) -> Left {
+        self.left
+    }
+
+    /// The current run is through, and what it left is done. After the last run the burst is empty.
+    pub(super) fn finish_run(&mut self) {
+        self.left = Left::default();
         self.current += 1;
         self.served = None;
         if self.current >= self.runs.len() {
@@ -215,7 +221,6 @@ impl Burst {
             self.copies = 0;
             self.current = 0;
         }
-        std::mem::take(&mut self.left)
     }
 }
 
@@ -373,7 +378,8 @@ mod tests {
         };
         burst.leave(left);
         burst.leave(Left::default());
-        assert_eq!(burst.finish_run(), left);
-        assert_eq!(burst.finish_run(), Left::default());
+        assert_eq!(burst.left(), left);
+        burst.finish_run();
+        assert_eq!(burst.left(), Left::default());
     }
 }

@@ -22,6 +22,10 @@ use crate::time::Time;
 /// lacks the bandwidth or the processor for it: its subscribers go on with another one.
 const SILENCE: Duration = Duration::from_millis(500);
 const SILENT_FRAMES: u32 = 3;
+/// An encoding that has come for this long is one to change over to.
+const SETTLED: Duration = Duration::from_secs(1);
+/// One of the same size is better from so many percent of the bits on: else two would take turns.
+const BETTER_BITS_PERCENT: u64 = 125;
 /// Time between two choices.
 pub(super) const CHOICE_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -80,7 +84,7 @@ impl UpEntry {
         alive.then_some(Candidate {
             up,
             quality: self.quality(now),
-            settled: rates.packets_per_s > 0,
+            settled: self.track.came_for(now).is_some_and(|time| time >= SETTLED),
         })
     }
 
@@ -133,7 +137,9 @@ impl Machine {
         let named = |e: &Encoding| e.up == first && rids.iter().any(|r| *e.rid == *r.as_bytes());
         let first_is_named = before.iter().any(named);
         let mut encodings = Vec::new();
-        for rid in rids.iter().take(ENCODINGS_MAX) {
+        // Room is left for it where the client has no name for it.
+        let most = ENCODINGS_MAX - usize::from(!before.is_empty() && !first_is_named);
+        for rid in rids.iter().take(most) {
             let known = before.iter().position(|e| *e.rid == *rid.as_bytes());
             let up = match known {
                 Some(at) => Some(before.remove(at).up),
@@ -164,7 +170,33 @@ impl Machine {
         }
         for key in gone {
             self.hand_over(key, first);
+            self.forget_ceiling(first, key);
             self.remove_encoding(key);
+        }
+    }
+
+    /// Whoever plays a track that goes forgets it, whichever encoding they get: its key may be another's next.
+    pub(super) fn forget_played(&mut self, first: UpTrackKey) {
+        for up in self.encodings_of(first) {
+            let fan_out = self.ups.get(up).map(|up| up.fan_out.as_slice());
+            for key in fan_out.unwrap_or_default() {
+                if let Some(down) = self.downs.get_mut(*key) {
+                    down.plays.take_if(|plays| *plays == first);
+                    down.ceiling = None;
+                }
+            }
+        }
+    }
+
+    /// Encoding `gone` of a track is nobody's ceiling any more.
+    fn forget_ceiling(&mut self, first: UpTrackKey, gone: UpTrackKey) {
+        for up in self.encodings_of(first) {
+            let fan_out = self.ups.get(up).map(|up| up.fan_out.as_slice());
+            for key in fan_out.unwrap_or_default() {
+                if let Some(down) = self.downs.get_mut(*key) {
+                    down.ceiling.take_if(|ceiling| *ceiling == gone);
+                }
+            }
         }
     }
 
@@ -178,6 +210,7 @@ impl Machine {
                 continue;
             };
             down.next.take_if(|next| *next == from);
+            down.ceiling.take_if(|ceiling| *ceiling == from);
             if down.up == Some(from) {
                 let joined = self.ups.get_mut(to).is_some_and(|up| up.join(key));
                 down.up = joined.then_some(to);
@@ -331,8 +364,15 @@ impl Machine {
         let allowed = |c: &&Candidate| {
             highest.is_none_or(|(key, quality)| c.up == key || c.quality < quality)
         };
+        let current = candidates.iter().filter(allowed).find(|c| c.up == up);
+        let beats = |c: &Candidate| match current.map(|current| current.quality) {
+            Some((pixels, bits)) if pixels == c.quality.0 => {
+                c.quality.1 >= bits.saturating_mul(BETTER_BITS_PERCENT) / 100
+            }
+            _ => true,
+        };
         let mut good = candidates.iter().filter(allowed);
-        let best = good.find(|c| c.settled || !comes || c.up == up);
+        let best = good.find(|c| c.up == up || !comes || c.settled && beats(c));
         Some(best.or(candidates.last())?.up)
     }
 

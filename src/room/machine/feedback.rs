@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 
 use crate::error::DropReason;
 use crate::id::{DownTrackKey, SlabKey, TransportKey, UpTrackKey};
+use crate::limits::NACKS_PER_COMPOUND_MAX;
 use crate::media::Stamp;
 use crate::room::machine::encodings::encoding_with;
 use crate::room::machine::{Machine, Turn};
@@ -30,8 +31,12 @@ impl Machine {
         let len = link.transport.open_rtcp(from, datagram)?;
         let bytes = datagram.get(..len).ok_or(DropReason::RtcpMalformed)?;
         let compound = Compound::parse(bytes).map_err(|_| DropReason::RtcpMalformed)?;
+        let mut nacks = 0;
         for packet in compound.packets().flatten() {
-            self.handle_rtcp(key, &packet, turn);
+            nacks += usize::from(matches!(packet, Packet::Nack(_)));
+            if nacks <= NACKS_PER_COMPOUND_MAX {
+                self.handle_rtcp(key, &packet, turn);
+            }
         }
         Ok(())
     }
@@ -156,7 +161,7 @@ impl Machine {
                 return;
             };
             let sent = self.resend_one(key, down_key, sequence, turn);
-            if sent == Err(DropReason::RtxPaced) {
+            if let Err(DropReason::RtxPaced | DropReason::TransmitFull) = sent {
                 return;
             }
             if let Err(reason) = sent {
@@ -190,7 +195,7 @@ impl Machine {
         let (rewrite, cached) = down.track.resend(turn.now, sequence, up)?;
         let stamp = Stamp {
             now: turn.now,
-            transport_sequence: link.next_transport_sequence(turn.now),
+            transport_sequence: link.next_transport_sequence(),
             padding: false,
         };
         let written = down.track.write_packet(
@@ -204,6 +209,7 @@ impl Machine {
         let len = link
             .transport
             .seal_rtp(slot, written.header_len, written.len)?;
+        link.count_sent(turn.now);
         turn.tx.commit(to, len);
         turn.counters.packets_retransmitted += 1;
         link.pacer.spend(turn.now, len);

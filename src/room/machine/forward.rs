@@ -34,7 +34,8 @@ impl Machine {
             if !self.forward_run(run, most, turn) {
                 return true;
             }
-            let left = self.burst.finish_run();
+            // Before the run is finished: should this panic, it is this run's room that is closed.
+            let left = self.burst.left();
             if left.takes_over {
                 self.finish_switches(run.up);
             }
@@ -45,6 +46,7 @@ impl Machine {
                 let publisher = up.transport;
                 self.answer_publisher(publisher, run.up, turn);
             }
+            self.burst.finish_run();
         }
         false
     }
@@ -112,7 +114,8 @@ fn give(
         };
         at = packet.next;
         if !down.takes(run.up, packet.fields) {
-            left.awaits_key_frame = true;
+            // Who cannot decode it would ask for ever.
+            left.awaits_key_frame |= down.track.understands(packet.fields.codec);
             turn.counters.drop_out(DropReason::EncodingNotChosen);
             continue;
         }
@@ -155,7 +158,7 @@ fn copy(
     let rewrite = down.track.forward(packet.fields)?;
     let stamp = Stamp {
         now,
-        transport_sequence: link.next_transport_sequence(now),
+        transport_sequence: link.next_transport_sequence(),
         padding: packet.padding,
     };
     let header_len = down
@@ -166,6 +169,9 @@ fn copy(
         return Err(DropReason::Oversize);
     }
     rewrite.patch.apply(packet.payload);
-    link.transport
-        .seal_rtp_from(slot, header_len, packet.payload)
+    let sealed = link
+        .transport
+        .seal_rtp_from(slot, header_len, packet.payload)?;
+    link.count_sent(now);
+    Ok(sealed)
 }

@@ -167,11 +167,13 @@ impl Link {
         self.waiting.retain(|(key, _)| *key != down);
     }
 
-    /// Keeps a retransmission for later. `false`: too many wait. One that waits twice is sent once: the second time it counts
-    /// as repeated.
+    /// Keeps a retransmission for later, once. `false`: too many wait.
     pub fn wait(&mut self, down: DownTrackKey, sequence: u16) -> bool {
         if self.waiting.len() >= RTX_WAITING_MAX {
             return false;
+        }
+        if self.waiting.contains(&(down, sequence)) {
+            return true;
         }
         self.waiting.push_back((down, sequence));
         true
@@ -189,9 +191,17 @@ impl Link {
 
     /// The transport-wide number of the next packet, if the peer wants one.
     #[inline]
-    pub fn next_transport_sequence(&mut self, now: Time) -> Option<u16> {
+    pub fn next_transport_sequence(&self) -> Option<u16> {
         self.counts_transport_sequence
-            .then(|| self.transport.next_transport_sequence(now))
+            .then(|| self.transport.next_transport_sequence())
+    }
+
+    /// The packet with that number is sealed and leaves.
+    #[inline]
+    pub fn count_sent(&mut self, now: Time) {
+        if self.counts_transport_sequence {
+            self.transport.count_sent(now);
+        }
     }
 
     /// Round trip to the peer, or a guess.

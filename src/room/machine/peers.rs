@@ -148,6 +148,9 @@ impl Machine {
             return;
         };
         link.transport.close(turn.now, &mut self.dtls, turn.tx);
+        for route in &link.mids {
+            self.forget_played(route.up);
+        }
         for up in link.ups {
             self.remove_up_entry(up);
         }
@@ -212,6 +215,7 @@ impl Machine {
 
     /// Takes a published track down, with all its encodings; its subscriptions stay, without a source.
     pub fn remove_up(&mut self, up: UpTrackKey) {
+        self.forget_played(up);
         for key in self.encodings_of(up) {
             self.remove_encoding(key);
         }
@@ -274,7 +278,7 @@ impl Machine {
         let Some(down) = self.downs.get_mut(down_key) else {
             return;
         };
-        if down.plays == plays {
+        if down.plays == plays && (plays.is_none() || down.up.is_some()) {
             return;
         }
         self.untie(down_key);

@@ -349,6 +349,21 @@ fn the_first_encoding_stands_for_the_track_whatever_the_client_calls_it() {
 }
 
 #[test]
+fn one_that_comes_back_has_to_settle_again() {
+    let mut stage = Stage::new();
+    for rid in RIDS {
+        stage.frame(rid, true);
+    }
+    stage.pass(&RIDS, 2500);
+    stage.pass(&["q", "h"], 3000);
+    assert_eq!(stage.gets(), (Some("h"), None));
+    stage.pass(&RIDS, 900);
+    assert_eq!(stage.gets(), (Some("h"), None));
+    stage.pass(&RIDS, 500);
+    assert_eq!(stage.gets(), (Some("f"), None));
+}
+
+#[test]
 fn few_frames_a_second_are_no_silence() {
     let mut stage = Stage::new();
     for rid in RIDS {
