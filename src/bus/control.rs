@@ -209,7 +209,7 @@ pub struct TrackStats {
     pub jitter_ms: f64,
     /// Width and height in pixels, where the codec shows them.
     pub size: Option<(u16, u16)>,
-    /// The encodings it is sent in (simulcast), smallest first as the client lists them; none if it is sent in one.
+    /// The encodings it is sent in (simulcast), in the order the client lists them; none if it is sent in one.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub encodings: Vec<EncodingStats>,
 }

@@ -55,7 +55,7 @@ pub struct UpEntry {
     pub transport: TransportKey,
     /// Subscribers, ascending.
     pub fan_out: Vec<DownTrackKey>,
-    /// All encodings of the published track, its own first; only in the first one's entry, and only with simulcast.
+    /// All encodings of the published track, this one among them; only in the first one's entry, and only with simulcast.
     pub encodings: Vec<Encoding>,
 }
 
