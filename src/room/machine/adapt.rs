@@ -6,10 +6,10 @@
 use std::time::Duration;
 
 use crate::bus::control::LineStats;
-use crate::id::{DownTrackKey, Ssrc, TransportKey, UpTrackKey};
+use crate::id::{DownTrackKey, TransportKey, UpTrackKey};
 use crate::media::adaptation::Step;
 use crate::room::machine::encodings::Candidate;
-use crate::room::machine::{Machine, Turn};
+use crate::room::machine::{DownEntry, Machine, Turn};
 use crate::time::Time;
 
 /// Time between two looks at a line.
@@ -79,25 +79,21 @@ impl Machine {
 
     /// What `key` plays in several encodings.
     fn choices(&self, key: TransportKey, now: Time) -> Vec<Choice> {
-        let link = self.transports.get(key);
-        let downs = link.map(|l| l.downs.as_slice()).unwrap_or_default();
-        let choice = |(ssrc, down_key): &(_, DownTrackKey)| {
-            let down = self.downs.get(*down_key)?;
-            // The same subscription is listed once more under its retransmissions' SSRC.
-            if Ssrc(down.track.ssrc()) != *ssrc {
-                return None;
-            }
+        let Some(link) = self.transports.get(key) else {
+            return Vec::new();
+        };
+        let choice = |(key, down): (DownTrackKey, &DownEntry)| {
             let candidates = self.candidates(down.plays?, now);
             let gets = down.next.or(down.up)?;
             let at = candidates.iter().position(|c| c.up == gets)?;
             Some(Choice {
-                down: *down_key,
+                down: key,
                 ceiling: down.ceiling,
                 candidates,
                 at,
             })
         };
-        downs.iter().filter_map(choice).collect()
+        link.subscriptions(&self.downs).filter_map(choice).collect()
     }
 
     /// The next smaller encoding of what takes most. `false`: there is nothing smaller.
@@ -140,10 +136,8 @@ impl Machine {
         let Some(link) = self.transports.get_mut(key) else {
             return;
         };
-        let low = link.downs.iter().filter(|(ssrc, key)| {
-            let down = self.downs.get(*key);
-            down.is_some_and(|d| d.ceiling.is_some() && d.track.ssrc() == ssrc.0)
-        });
+        let subscriptions = link.subscriptions(&self.downs);
+        let low = subscriptions.filter(|(_, down)| down.ceiling.is_some());
         link.lowered = low.count() as u32;
     }
 }

@@ -170,31 +170,28 @@ impl Machine {
         }
         for key in gone {
             self.hand_over(key, first);
-            self.forget_ceiling(first, key);
+            self.each_subscriber(first, |down| {
+                down.ceiling.take_if(|ceiling| *ceiling == key);
+            });
             self.remove_encoding(key);
         }
     }
 
     /// Whoever plays a track that goes forgets it, whichever encoding they get: its key may be another's next.
     pub(super) fn forget_played(&mut self, first: UpTrackKey) {
-        for up in self.encodings_of(first) {
-            let fan_out = self.ups.get(up).map(|up| up.fan_out.as_slice());
-            for key in fan_out.unwrap_or_default() {
-                if let Some(down) = self.downs.get_mut(*key) {
-                    down.plays.take_if(|plays| *plays == first);
-                    down.ceiling = None;
-                }
-            }
-        }
+        self.each_subscriber(first, |down| {
+            down.plays.take_if(|plays| *plays == first);
+            down.ceiling = None;
+        });
     }
 
-    /// Encoding `gone` of a track is nobody's ceiling any more.
-    fn forget_ceiling(&mut self, first: UpTrackKey, gone: UpTrackKey) {
+    /// All who get any encoding of a track.
+    fn each_subscriber(&mut self, first: UpTrackKey, act: impl Fn(&mut DownEntry)) {
         for up in self.encodings_of(first) {
             let fan_out = self.ups.get(up).map(|up| up.fan_out.as_slice());
             for key in fan_out.unwrap_or_default() {
                 if let Some(down) = self.downs.get_mut(*key) {
-                    down.ceiling.take_if(|ceiling| *ceiling == gone);
+                    act(down);
                 }
             }
         }

@@ -8,7 +8,8 @@ use crate::error::DropReason;
 use crate::id::{DownTrackKey, MemberId, RoomCostKey, RoomId, Ssrc, UpTrackKey};
 use crate::limits::{RTX_WAITING_MAX, SSRCS_PER_PEER_MAX};
 use crate::media::adaptation::Adaptation;
-use crate::room::machine::Encoding;
+use crate::room::machine::{DownEntry, Encoding};
+use crate::room::slab::Slab;
 use crate::time::Time;
 use crate::transport::Transport;
 use crate::transport::pacer::Pacer;
@@ -152,6 +153,17 @@ impl Link {
             .binary_search_by_key(&Ssrc(ssrc), |(s, _)| *s)
             .ok()?;
         self.downs.get(at).map(|(_, key)| *key)
+    }
+
+    /// Its subscriptions, each once: they are listed once more under their retransmissions' SSRC.
+    pub fn subscriptions<'a>(
+        &'a self,
+        downs: &'a Slab<DownTrackKey, DownEntry>,
+    ) -> impl Iterator<Item = (DownTrackKey, &'a DownEntry)> {
+        self.downs.iter().filter_map(|(ssrc, key)| {
+            let down = downs.get(*key)?;
+            (down.track.ssrc() == ssrc.0).then_some((*key, down))
+        })
     }
 
     /// Adds a subscription's SSRC.

@@ -178,12 +178,9 @@ impl Machine {
         let Some(link) = self.transports.get_mut(key) else {
             return;
         };
-        let downs = link.downs.iter().filter_map(|(ssrc, down)| {
-            // The same subscription is listed once more under its retransmissions' SSRC.
-            let track = &self.downs.get(*down)?.track;
-            (track.ssrc() == ssrc.0).then(|| track.sent_bps(turn.now))
-        });
-        link.pacer.set_media_rate(downs.sum());
+        let subscriptions = link.subscriptions(&self.downs);
+        let media_bps = subscriptions.map(|(_, d)| d.track.sent_bps(turn.now)).sum();
+        link.pacer.set_media_rate(media_bps);
     }
 
     /// When [`tick`](Self::tick) is due, given when it ran last; `None` when there is nothing to look at.
